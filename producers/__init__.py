@@ -1,0 +1,1 @@
+"""From a source to the log: steps, loops and source plug-ins."""

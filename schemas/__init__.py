@@ -1,0 +1,1 @@
+"""Contracts and the values that cross a boundary."""

@@ -1,0 +1,190 @@
+"""The values that cross a boundary between two hops."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from schemas.errors import RejectReason, Stage
+
+Headers = Mapping[str, str]
+"""HTTP headers: lower-case names; a repeated header's values joined by ``, ``."""
+RecordHeaders = tuple[tuple[str, bytes], ...]
+
+
+class Partition(NamedTuple):
+    """A topic's partition."""
+
+    topic: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One webhook call: ``body`` as it came over the wire, ``payload`` after decompression."""
+
+    source: str
+    headers: Headers
+    body: bytes
+    payload: bytes
+    received_at: int  # microseconds since the epoch, UTC
+    method: str = "POST"
+    url: str = ""  # path and query as the client sent them
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One JSON record on its way to the encoder."""
+
+    value: dict[str, Any]
+    raw: bytes  # the record's own bytes, as they came
+    event_id: str | None  # None: derive it from key and version, or from the raw bytes
+    source: str
+    received_at: int  # microseconds since the epoch, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message for the log."""
+
+    topic: str
+    value: bytes
+    key: bytes | None = None
+    headers: RecordHeaders = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken rule: a JSON path such as ``$.items[2].price``, the code, and what was found."""
+
+    path: str
+    reason: RejectReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An event that cannot go on, with everything that a repair needs."""
+
+    stream: str
+    stage: Stage
+    violations: tuple[Violation, ...]  # at least one; the first gives the reason
+    value: bytes | None  # the original bytes
+    key: bytes | None = None
+    headers: RecordHeaders = ()
+    partition: int | None = None  # None: it never reached the log
+    offset: int | None = None
+    schema_id: int | None = None
+    event_id: str | None = None
+    source: str | None = None
+    seen_at: int = 0  # microseconds since the epoch, UTC
+
+    @property
+    def reason(self) -> RejectReason:
+        """The first violation's code."""
+        return self.violations[0].reason
+
+
+class Message(Protocol):
+    """What is looked at for a rejected message only. confluent-kafka's Message fits."""
+
+    def key(self) -> bytes | str | None:
+        """The message's key."""
+
+    def headers(self) -> Sequence[tuple[str, Any]] | Mapping[str, Any] | None:
+        """The message's headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive visible messages of one partition, as parallel columns of equal length.
+
+    Offsets ascend, but not always by one: transaction markers and compaction leave gaps.
+    """
+
+    partition: Partition
+    offsets: npt.NDArray[np.int64]
+    timestamps: npt.NDArray[np.int64]  # the log's own, milliseconds since the epoch
+    values: Sequence[bytes | None]
+    messages: Sequence[Message]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def next_offset(self) -> int:
+        """Where reading goes on."""
+        return int(self.offsets[-1]) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought: runs of messages, and changes of ownership to act on first."""
+
+    runs: Sequence[Run] = ()
+    assigned: frozenset[Partition] = frozenset()  # paused until the loop seeks and resumes them
+    revoked: frozenset[Partition] = frozenset()  # given back in good order, or lost
+    gone: Mapping[Partition, str] = field(default_factory=dict)  # positions the log deleted: why
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """``[first, after)`` of one partition, with what became of its events."""
+
+    partition: Partition
+    first: int
+    after: int
+    events: int
+    loaded: int
+    duplicates: int
+    dead: int
+    epoch: int  # of the claim under which it was read
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Ownership of a partition, as the warehouse granted it."""
+
+    epoch: int
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a load: ``error`` is None when it has committed."""
+
+    batch: str
+    topic: str
+    error: Exception | None = None
+    query_id: str | None = None
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """One closed batch, ready for the warehouse: the values, and the SQL that says the same.
+
+    The adapter writes ``frame`` as one Parquet file called ``file``, PUTs it to ``stage_path``,
+    then runs ``copy_sql`` (must load ``rows`` rows), ``ledger_sql`` and ``fence_sql`` (must touch
+    one row a range) in one transaction. Without rows there is no file and no COPY.
+    """
+
+    batch: str
+    topic: str
+    table: str
+    ranges: tuple[OffsetRange, ...]
+    frame: pl.DataFrame
+    file: str
+    stage_path: str  # @stage/directory/
+    copy_sql: str
+    ledger_sql: str
+    fence_sql: str
+
+    @property
+    def rows(self) -> int:
+        """Rows that COPY must report as loaded."""
+        return self.frame.height

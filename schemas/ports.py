@@ -1,0 +1,145 @@
+"""What the loops need from outside: small protocols, each promise in one sentence.
+
+``services.adapters`` makes them real; ``services.adapters.memory`` keeps them in memory.
+Adapters translate their client's exceptions: only :class:`schemas.errors.TransientError`,
+:class:`schemas.errors.SetupError` or a bug leaves them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from schemas.events import Claim, LoadPlan, Partition, Polled, Receipt, Record, Run
+
+
+class Clock(Protocol):
+    """Time, as an argument that moves."""
+
+    def now(self) -> int:
+        """Microseconds since the epoch, UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    def sleep(self, seconds: float) -> None:
+        """Block this thread."""
+
+
+class Log(Protocol):
+    """The partitions of one consumer group's member, in order, from positions that the loop sets."""
+
+    def poll(self, messages_max: int, timeout: float) -> Polled:
+        """Up to ``messages_max`` messages; blocks for ``timeout`` seconds at most.
+
+        Newly assigned partitions are reported once and deliver nothing until :meth:`seek`.
+        Messages of revoked or paused partitions are never delivered. Aborted transactions are
+        never delivered.
+        """
+
+    def seek(self, positions: Mapping[Partition, int]) -> None:
+        """Deliver from exactly these offsets on, and resume. Partitions that are gone are ignored."""
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Deliver nothing of these until :meth:`resume`; what was buffered is not lost."""
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Deliver again from where delivery stopped."""
+
+    def commit(self, positions: Mapping[Partition, int]) -> None:
+        """Tell lag monitors how far we are. A hint: not durable on return, failures are swallowed."""
+
+    def close(self) -> None:
+        """Leave the group at once, so that others take over without waiting."""
+
+
+class LogReader(Protocol):
+    """Reads ranges of the log outside any group (read committed)."""
+
+    def partitions(self, topic: str) -> Sequence[Partition]:
+        """The topic's partitions; empty where it does not exist."""
+
+    def bounds(self, partition: Partition) -> tuple[int, int]:
+        """The first offset that is still there, and the offset after the last stable one."""
+
+    def offset_at(self, partition: Partition, timestamp: int) -> int:
+        """The first offset whose timestamp (ms) is not earlier; the end where there is none."""
+
+    def read(self, partition: Partition, first: int, after: int) -> Iterator[Run]:
+        """The visible messages of ``[first, after)``. Raises TransientError when it stalls."""
+
+
+class Publisher(Protocol):
+    """Writes to the log outside a transaction."""
+
+    def publish(self, records: Sequence[Record]) -> None:
+        """Durable (acks=all, idempotent) on return, in order per key; raises TransientError if not all."""
+
+
+class Transactions(Protocol):
+    """Writes to the log, all or nothing."""
+
+    def publish_atomically(self, records: Sequence[Record]) -> None:
+        """All records visible to read-committed readers, or none; a fenced twin raises FencedError."""
+
+
+class Warehouse(Protocol):
+    """One session in the warehouse. Not for several threads at once."""
+
+    def claim(self, starts: Mapping[Partition, int]) -> Mapping[Partition, Claim]:
+        """Own these partitions: raise their epoch, read where they stand.
+
+        ``starts`` gives the next offset for partitions that the warehouse has never seen.
+        Durable on return.
+        """
+
+    def load(self, plan: LoadPlan) -> Receipt:
+        """PUT, then COPY, ledger and fence in one transaction; returns once it has committed.
+
+        Raises FencedError when the fence fails and TransientError when the outcome is unknown;
+        after any exception the loop must claim again to know where the warehouse stands.
+        """
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of a query, by lower-case column name."""
+
+    def execute(self, sql: str) -> int:
+        """One statement outside a transaction; the number of rows that it touched."""
+
+    def close(self) -> None:
+        """End the session; an open transaction is rolled back."""
+
+
+class Lanes(Protocol):
+    """Warehouse work beside the reading, a few sessions wide."""
+
+    def claim(self, starts: Mapping[Partition, int]) -> None:
+        """Start claiming; the answer comes from :meth:`finished`."""
+
+    def load(self, plan: LoadPlan) -> None:
+        """Start a load; the receipt comes from :meth:`finished`."""
+
+    def finished(self) -> Sequence[Receipt | Mapping[Partition, Claim] | Exception]:
+        """What has ended since the last call: receipts, claims, and claims that failed."""
+
+    def close(self, timeout: float) -> None:
+        """Wait for what is under way, then end the sessions."""
+
+
+class Seen(Protocol):
+    """The durable memory of one partition's accepted keys."""
+
+    @property
+    def applied(self) -> int:
+        """Every accepted event below this offset is remembered."""
+
+
+class Metrics(Protocol):
+    """Counts and times; never raises, never blocks."""
+
+    def count(self, name: str, value: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """One observation of a histogram."""

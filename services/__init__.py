@@ -1,0 +1,1 @@
+"""Processes, adapters, command line: everything that touches the outside."""

@@ -1,0 +1,64 @@
+"""Secrets are named in settings and fetched when they are needed; their text is never shown."""
+
+import shlex
+import subprocess  # noqa: S404 - `command:` is the user's own setting
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from schemas.errors import SetupError
+
+COMMAND_SECONDS_MAX = 10
+
+
+def _named(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    if kind not in {"env", "file", "command"} or not rest:
+        # the text itself may be a secret by mistake, hence is not repeated
+        msg = "a secret is named as env:NAME, file:PATH or command:LINE, never written here"
+        raise ValueError(msg)
+    return text
+
+
+SecretName = Annotated[str, AfterValidator(_named)]
+"""``env:NAME``, ``file:PATH`` or ``command:LINE``."""
+
+
+def resolve(name: str, environ: dict[str, str], root: Path) -> str:
+    """The secret's text, without a trailing newline. Raises SetupError naming the reference only."""
+    kind, _, rest = name.partition(":")
+    match kind:
+        case "env":
+            if rest not in environ:
+                raise SetupError(
+                    f"environment variable {rest} is not set",
+                    where=name,
+                    remedy=f"export {rest}=... before the start",
+                )
+            return environ[rest]
+        case "file":
+            try:
+                return (root / rest).read_text().rstrip("\r\n")
+            except OSError as error:
+                raise SetupError(
+                    f"the secret's file cannot be read ({error.strerror})",
+                    where=name,
+                    remedy="check the path and its permissions",
+                ) from error
+        case _:
+            return _from_command(name, rest)
+
+
+def _from_command(name: str, line: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - see above
+            shlex.split(line), capture_output=True, check=True, timeout=COMMAND_SECONDS_MAX
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SetupError(
+            f"the secret's command failed ({type(error).__name__})",
+            where=name.split(" ", 1)[0],
+            remedy="run the command by hand; it must print the secret and exit with 0",
+        ) from None
+    return done.stdout.decode().rstrip("\r\n")
