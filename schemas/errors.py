@@ -10,6 +10,8 @@ Errors are classed by what one does about them (``services.run`` acts on the cla
 
 from enum import StrEnum
 
+from typing_extensions import override
+
 
 class Stage(StrEnum):
     """The step at which an event left the path."""
@@ -50,6 +52,7 @@ class SluiceError(Exception):
         self.where = where
         self.remedy = remedy
 
+    @override
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         remedy = f"\n  What to do: {self.remedy}" if self.remedy else ""

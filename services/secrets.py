@@ -1,7 +1,7 @@
 """Secrets are named in settings and fetched when they are needed; their text is never shown."""
 
 import shlex
-import subprocess  # noqa: S404 - `command:` is the user's own setting
+import subprocess
 from pathlib import Path
 from typing import Annotated
 

@@ -15,6 +15,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from typing_extensions import override
 
 from schemas.errors import SetupError
 from services.secrets import SecretName, resolve
@@ -42,18 +43,26 @@ class Kafka(Section):
         "env:NAME, file:PATH or command:LINE.",
     )
     embedded: bool = Field(
-        default=False, description="Start an Apache Kafka as a child process even with this table."
+        default=False,
+        description="Start an Apache Kafka as a child process even with this table.",
     )
     nodes: int = Field(default=1, ge=1, le=3, description="Brokers of the embedded Kafka.")
     port: int = Field(
-        default=0, ge=0, le=65000, description="First port of the embedded Kafka; 0 takes free ones."
+        default=0,
+        ge=0,
+        le=65000,
+        description="First port of the embedded Kafka; 0 takes free ones.",
     )
     partitions: int = Field(default=2, ge=1, description="Partitions of topics that are created.")
     replication: int | None = Field(
-        default=None, ge=1, description="Replicas of topics that are created; default: 3, or the brokers there are."
+        default=None,
+        ge=1,
+        description="Replicas of topics that are created; default: 3, or the brokers there are.",
     )
     retention_hours: int = Field(
-        default=168, ge=1, description="Retention of created topics; at least the dedupe window is kept."
+        default=168,
+        ge=1,
+        description="Retention of created topics; at least the dedupe window is kept.",
     )
 
 
@@ -100,10 +109,15 @@ class Snowflake(Section):
         default=60, ge=1, description="Longest wait for one answer, retries included."
     )
     lock_timeout_seconds: int = Field(
-        default=60, ge=1, description="LOCK_TIMEOUT of the session: longest wait for another load."
+        default=60,
+        ge=1,
+        description="LOCK_TIMEOUT of the session: longest wait for another load.",
     )
     port: int = Field(
-        default=0, ge=0, le=65000, description="Port of the embedded stand-in; 0 takes a free one."
+        default=0,
+        ge=0,
+        le=65000,
+        description="Port of the embedded stand-in; 0 takes a free one.",
     )
 
     @model_validator(mode="after")
@@ -152,7 +166,9 @@ class Gateway(Section):
         default=50_000, ge=1, description="Most events waiting for the broker (503)."
     )
     rate_per_second: float | None = Field(
-        default=None, gt=0, description="Requests per second and source (429); default: no limit."
+        default=None,
+        gt=0,
+        description="Requests per second and source (429); default: no limit.",
     )
 
 
@@ -173,7 +189,9 @@ class Poller(Section):
         default=50_000_000, ge=1, description="Largest answer that is read."
     )
     attempts_max: int = Field(
-        default=6, ge=1, description="Tries of one request before the stream waits for its next turn."
+        default=6,
+        ge=1,
+        description="Tries of one request before the stream waits for its next turn.",
     )
     backoff_seconds_max: float = Field(default=60, gt=0, description="Longest wait between tries.")
 
@@ -210,7 +228,9 @@ class Settings(BaseSettings):
     )
 
     project: str = Field(
-        default="sluice", pattern=r"^[a-z][a-z0-9-]{0,40}$", description="Name, in group ids and query tags."
+        default="sluice",
+        pattern=r"^[a-z][a-z0-9-]{0,40}$",
+        description="Name, in group ids and query tags.",
     )
     state_dir: Path = Field(
         default=Path(".sluice"), description="Everything that Sluice keeps on this machine."
@@ -220,7 +240,9 @@ class Settings(BaseSettings):
     )
     kafka: Kafka | None = Field(default=None, description="The broker; default: embedded.")
     registry: Registry = Field(default=Registry(), description="Schema ids.")
-    snowflake: Snowflake | None = Field(default=None, description="The warehouse; default: embedded.")
+    snowflake: Snowflake | None = Field(
+        default=None, description="The warehouse; default: embedded."
+    )
     gateway: Gateway = Field(default=Gateway(), description="Webhook endpoint.")
     admin: Admin = Field(default=Admin(), description="Health and metrics.")
     poller: Poller = Field(default=Poller(), description="Polled sources.")
@@ -232,6 +254,7 @@ class Settings(BaseSettings):
     root: Path = Field(default=Path(), exclude=True, description="The project folder itself.")
 
     @classmethod
+    @override
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
