@@ -25,7 +25,7 @@ class Clock(Protocol):
 
 
 class Log(Protocol):
-    """The partitions of one consumer group's member, in order, from positions that the loop sets."""
+    """One group member's partitions, in order, from positions that the loop sets."""
 
     def poll(self, messages_max: int, timeout: float) -> Polled:
         """Up to ``messages_max`` messages; blocks for ``timeout`` seconds at most.
@@ -36,7 +36,7 @@ class Log(Protocol):
         """
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
-        """Deliver from exactly these offsets on, and resume. Partitions that are gone are ignored."""
+        """Deliver from exactly these offsets on. Partitions that are gone are ignored."""
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """Deliver nothing of these until :meth:`resume`; what was buffered is not lost."""
@@ -45,7 +45,7 @@ class Log(Protocol):
         """Deliver again from where delivery stopped."""
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
-        """Tell lag monitors how far we are. A hint: not durable on return, failures are swallowed."""
+        """Tell lag monitors how far we are: a hint, not durable, failures are swallowed."""
 
     def close(self) -> None:
         """Leave the group at once, so that others take over without waiting."""
@@ -71,14 +71,14 @@ class Publisher(Protocol):
     """Writes to the log outside a transaction."""
 
     def publish(self, records: Sequence[Record]) -> None:
-        """Durable (acks=all, idempotent) on return, in order per key; raises TransientError if not all."""
+        """Durable (acks=all, idempotent) on return, in order; TransientError if not all."""
 
 
 class Transactions(Protocol):
     """Writes to the log, all or nothing."""
 
     def publish_atomically(self, records: Sequence[Record]) -> None:
-        """All records visible to read-committed readers, or none; a fenced twin raises FencedError."""
+        """All records visible to read-committed readers, or none; FencedError for a twin."""
 
 
 class Warehouse(Protocol):

@@ -26,7 +26,7 @@ SecretName = Annotated[str, AfterValidator(_named)]
 
 
 def resolve(name: str, environ: dict[str, str], root: Path) -> str:
-    """The secret's text, without a trailing newline. Raises SetupError naming the reference only."""
+    """The secret's text, without a trailing newline. Raises SetupError, naming the reference."""
     kind, _, rest = name.partition(":")
     match kind:
         case "env":
