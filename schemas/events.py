@@ -35,9 +35,8 @@ class Delivery:
     url: str = ""  # path and query as the client sent them
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """One JSON record on its way to the encoder."""
+class Incoming(NamedTuple):
+    """One JSON record on its way to the encoder. A tuple, since there are many of them."""
 
     value: dict[str, Any]
     raw: bytes  # the record's own bytes, as they came
@@ -46,9 +45,8 @@ class Incoming:
     received_at: int  # microseconds since the epoch, UTC
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One message for the log."""
+class Record(NamedTuple):
+    """One message for the log. A tuple, since there are many of them."""
 
     topic: str
     value: bytes

@@ -1,6 +1,6 @@
 """Derived identities: the same input gives the same name, so a repeat finds its own trace."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 ID_BYTES_MAX = 200  # longer ids are replaced by their hash, so that a key column stays narrow
@@ -35,6 +35,16 @@ def event_id_of_key(key: Iterable[object], version: Iterable[object]) -> str:
     """The id of a record known by its key and version: ``k1|k2@v``."""
     at = "|".join(str(part) for part in version)
     return bounded("|".join(str(part) for part in key) + (f"@{at}" if at else ""))
+
+
+def event_ids_of_keys(keys: Sequence[str], versions: Sequence[str] | None) -> list[str]:
+    """:func:`event_id_of_key` for many, key and version already joined."""
+    if versions is None:
+        ids = list(keys)
+    else:
+        ids = [f"{key}@{version}" for key, version in zip(keys, versions, strict=True)]
+    # a character is at most four bytes, so short texts need no closer look
+    return ids if max(map(len, ids), default=0) * 4 <= ID_BYTES_MAX else list(map(bounded, ids))
 
 
 def dead_letter_id(topic: str, partition: int, offset: int, stage: str) -> str:

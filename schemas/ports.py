@@ -139,7 +139,7 @@ class Metrics(Protocol):
         """Add to a counter."""
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
-        """Set a gauge."""
+        """Set a gauge; NaN forgets the series, such as the lag of a partition that is gone."""
 
-    def observe(self, name: str, value: float, **labels: str) -> None:
-        """One observation of a histogram."""
+    def observe(self, name: str, value: float, *, times: int = 1, **labels: str) -> None:
+        """The same observation of a histogram, ``times`` over."""

@@ -6,11 +6,13 @@ import enum
 import types
 import typing
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
+from typing_extensions import TypeAliasType
 
 from schemas.errors import ContractError
 
@@ -131,14 +133,17 @@ def _field(name: str, info: FieldInfo, where: str) -> Field:
     )
 
 
-def _unwrapped(annotation: Any, metadata: list[Any]) -> tuple[Any, bool, list[Any]]:
+def _unwrapped(
+    annotation: Any,  # noqa: ANN401 - any annotation
+    metadata: list[Any],
+) -> tuple[Any, bool, list[Any]]:
     """The annotation without ``Annotated`` and ``| None``, whether None was in it, constraints."""
     nullable = False
     while True:
         origin = typing.get_origin(annotation)
-        if isinstance(annotation, typing.TypeAliasType if _HAS_ALIASES else ()):
-            if annotation is JsonValue:
-                return annotation, nullable, metadata
+        if _hashable(annotation) and annotation in _SCALARS:
+            return annotation, nullable, metadata
+        if isinstance(annotation, TypeAliasType):
             annotation = annotation.__value__
         elif origin is typing.Annotated:
             annotation, *extra = typing.get_args(annotation)
@@ -153,10 +158,9 @@ def _unwrapped(annotation: Any, metadata: list[Any]) -> tuple[Any, bool, list[An
             return annotation, nullable, metadata
 
 
-_HAS_ALIASES = hasattr(typing, "TypeAliasType")
-
-
-def _type(annotation: Any, metadata: list[Any], where: str) -> FieldType:
+def _type(  # noqa: PLR0911 - one return a kind
+    annotation: object, metadata: list[Any], where: str
+) -> FieldType:
     found = _SCALARS.get(annotation) if _hashable(annotation) else None
     if found is not None:
         return found
@@ -183,11 +187,11 @@ def _type(annotation: Any, metadata: list[Any], where: str) -> FieldType:
     )
 
 
-def _hashable(annotation: Any) -> bool:
+def _hashable(annotation: object) -> bool:
     return getattr(annotation, "__hash__", None) is not None
 
 
-def _nested(annotation: Any, where: str) -> FieldType:
+def _nested(annotation: object, where: str) -> FieldType:
     inner, _, metadata = _unwrapped(annotation, [])
     return _type(inner, metadata, f"{where}[]")
 
@@ -199,7 +203,7 @@ def _map(args: tuple[Any, ...], where: str) -> FieldType:
     return Scalar.JSON if value is Scalar.JSON else Map(value)
 
 
-def _enum(name: str, symbols: list[str], values: Any, where: str) -> FieldType:
+def _enum(name: str, symbols: list[str], values: Sequence[object], where: str) -> FieldType:
     if not all(isinstance(value, str) for value in values):
         raise ContractError(
             "only strings can be members of an enumeration",

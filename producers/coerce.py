@@ -1,0 +1,135 @@
+"""One record, coerced to its contract's types by pydantic (types only, no rules)."""
+
+import datetime as dt
+import decimal
+import uuid
+from typing import Annotated, Any, Literal, NotRequired
+
+import orjson
+import pydantic
+import pydantic_core
+from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict
+
+from schemas import types
+from schemas.contract import Contract, Raw
+from schemas.errors import RejectReason
+from schemas.events import Violation
+from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
+
+INT64 = (-(2**63), 2**63 - 1)
+UTC = dt.UTC
+_CODES = {
+    "enum": RejectReason.NOT_A_MEMBER,
+    "literal_error": RejectReason.NOT_A_MEMBER,
+    "greater_than_equal": RejectReason.OUT_OF_RANGE,
+    "less_than_equal": RejectReason.OUT_OF_RANGE,
+    "decimal_max_digits": RejectReason.OUT_OF_RANGE,
+    "decimal_max_places": RejectReason.OUT_OF_RANGE,
+    "decimal_whole_digits": RejectReason.OUT_OF_RANGE,
+    "int_parsing_size": RejectReason.OUT_OF_RANGE,
+}
+VIOLATIONS_MAX = 20  # of one event
+
+
+class Coercer:
+    """Turns JSON records of one stream into values that its wire schema takes."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._whole = contract.model is Raw
+        self.sources = {f.source: f.name for f in contract.fields}
+        self._defaults = {
+            f.source: pydantic_core.to_jsonable_python(
+                f.info.get_default(call_default_factory=True)
+            )
+            for f in contract.fields
+            if not f.required
+        }
+        self._defaults = {k: v for k, v in self._defaults.items() if v is not None}
+        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(_shape(contract.fields, "Shape"))
+
+    def coerce(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The fields by their names, in Python types. Raises pydantic.ValidationError."""
+        if self._whole:
+            return {"payload": orjson.dumps(value).decode()}
+        return self._adapter.validate_python(self.filled(value))
+
+    def filled(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The record with the contract's defaults where it has nothing (top level only)."""
+        return self._defaults | value if self._defaults else value
+
+    def unknown(self, value: dict[str, Any]) -> str | None:
+        """The fields that the contract does not know, as JSON."""
+        if self._whole or value.keys() <= self.sources.keys():
+            return None
+        rest = {k: v for k, v in value.items() if k not in self.sources}
+        return orjson.dumps(rest).decode()
+
+
+def violations_of(error: pydantic.ValidationError) -> tuple[Violation, ...]:
+    """What pydantic found, as paths, codes and texts; at least one, not every one of thousands."""
+    return tuple(
+        violation_of(detail) for detail in error.errors(include_url=False)[:VIOLATIONS_MAX]
+    )
+
+
+def violation_of(
+    detail: ErrorDetails, unknown: RejectReason = RejectReason.WRONG_TYPE
+) -> Violation:
+    """One of pydantic's findings."""
+    path = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"])
+    found = repr(detail["input"])[:100]
+    reason = _CODES.get(detail["type"], unknown)
+    return Violation(path, reason, f"{detail['msg']}; found {found}")
+
+
+def _shape(fields: tuple[types.Field, ...], name: str) -> Any:  # noqa: ANN401 - a class made here
+    """A TypedDict of the fields' bare types, all optional."""
+    members: dict[str, Any] = {}
+    for field in fields:
+        bare: Any = _bare(field.type) | None
+        if field.source != field.name:
+            bare = Annotated[bare, Field(validation_alias=field.source)]
+        members[field.name] = NotRequired[bare]
+    return TypedDict(name, members)  # type: ignore[operator] # the functional form at run time
+
+
+def _to_utc(value: dt.datetime) -> dt.datetime:
+    """Naive timestamps are UTC."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _json_text(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+_BARE: dict[Scalar, Any] = {
+    Scalar.BOOLEAN: bool,
+    Scalar.INTEGER: Annotated[int, Field(ge=INT64[0], le=INT64[1])],
+    Scalar.FLOAT: float,
+    Scalar.STRING: str,
+    Scalar.BYTES: bytes,
+    Scalar.DATE: dt.date,
+    Scalar.TIME: Annotated[dt.time, pydantic.AfterValidator(lambda t: t.replace(tzinfo=None))],
+    Scalar.TIMESTAMP: Annotated[dt.datetime, pydantic.AfterValidator(_to_utc)],
+    Scalar.UUID: Annotated[uuid.UUID, pydantic.AfterValidator(str)],
+    Scalar.JSON: Annotated[str, BeforeValidator(_json_text)],
+}
+
+
+def _bare(kind: FieldType) -> Any:  # noqa: ANN401 - an annotation
+    match kind:
+        case Scalar():
+            return _BARE[kind]
+        case Decimal(precision, scale):
+            limits = Field(max_digits=precision, decimal_places=scale, allow_inf_nan=False)
+            return Annotated[decimal.Decimal, limits]
+        case Enum(_, symbols):
+            return Literal[symbols]
+        case Array(item):
+            return list[_bare(item) | None]  # type: ignore[misc] # built at run time
+        case Map(value):
+            return dict[str, _bare(value) | None]  # type: ignore[misc] # built at run time
+        case Record():
+            return _shape(kind.fields, kind.name)

@@ -1,0 +1,208 @@
+"""Many records at once: JSON values become typed columns, without touching any of them twice.
+
+A value is taken here only in its field's canonical JSON form; whatever pydantic would have to
+convert is left to :mod:`producers.coerce`, so that both paths give the same bytes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+import polars as pl
+
+from schemas.columns import dtype_of
+from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
+
+Values = Sequence[Any]
+
+_NONE = type(None)
+_CANONICAL: dict[Scalar, frozenset[type]] = {
+    Scalar.BOOLEAN: frozenset({bool, _NONE}),
+    Scalar.INTEGER: frozenset({int, _NONE}),
+    Scalar.FLOAT: frozenset({float, int, _NONE}),
+}
+_TEXT: frozenset[type] = frozenset({str, _NONE})
+_LIST: frozenset[type] = frozenset({list, _NONE})
+_DICT: frozenset[type] = frozenset({dict, _NONE})
+_NUMBER_OR_TEXT: frozenset[type] = frozenset({str, int, float, _NONE})
+_DATE = r"^[12]\d{3}-(0\d|1[0-2])-([0-2]\d|3[01])$"
+_TIME = r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?$"
+_STAMP = (
+    r"^[12]\d{3}-(0\d|1[0-2])-([0-2]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
+    r"(Z|[+-](0\d|1[0-3]):[0-5]\d)?$"
+)
+_UUID = r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"
+
+
+class UnfitError(Exception):
+    """These rows hold something other than the canonical form."""
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        super().__init__(f"{len(rows)} rows")
+        self.rows = rows
+
+
+def column(  # noqa: C901, PLR0911 - one case a kind of type
+    kind: FieldType, values: Values
+) -> pl.Series:
+    """The values as a typed column. Raises UnfitError naming the rows that need pydantic."""
+    match kind:
+        case Scalar.JSON:
+            return pl.Series([_json(v) for v in values], dtype=pl.String)
+        case Scalar() if kind in _CANONICAL:
+            return _exact(kind, values)
+        case Scalar():
+            return _TEXTS[kind](values)
+        case Decimal():
+            return _decimals(kind, values)
+        case Enum():
+            return _members(kind, values)
+        case Array(item):
+            return _lists(item, values)
+        case Record():
+            return _records(kind, values)
+        case Map():
+            raise UnfitError(range(len(values)))  # its bytes cannot be written natively
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def _require(values: Values, allowed: frozenset[type]) -> None:
+    """Every value is of an allowed type. Raises UnfitError."""
+    if not allowed.issuperset(map(type, values)):
+        raise UnfitError([i for i, v in enumerate(values) if type(v) not in allowed])
+
+
+def _exact(kind: Scalar, values: Values) -> pl.Series:
+    _require(values, _CANONICAL[kind])
+    try:
+        return pl.Series(values, dtype=dtype_of(kind), strict=True)
+    except (TypeError, OverflowError):  # an integer beyond 64 bits
+        limit = 2**63
+        raise UnfitError(
+            [i for i, v in enumerate(values) if v is not None and not -limit <= v < limit]
+        ) from None
+
+
+def _texts(values: Values) -> pl.Series:
+    _require(values, _TEXT)
+    return pl.Series(values, dtype=pl.String, strict=True)
+
+
+def _matching(texts: pl.Series, pattern: str) -> pl.Series:
+    """The texts, all of the pattern's form. Raises UnfitError."""
+    fits = texts.str.contains(pattern)
+    if not fits.all():  # nulls are ignored
+        raise UnfitError((~fits).fill_null(value=False).arg_true().to_list())
+    return texts
+
+
+def _parsed(texts: pl.Series, parse: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """What a parser made of all texts; a text that it refuses (31 June) is unfit."""
+    parsed = parse(texts)
+    if parsed.null_count() != texts.null_count():
+        raise UnfitError((parsed.is_null() & texts.is_not_null()).arg_true().to_list())
+    return parsed
+
+
+def _dates(values: Values) -> pl.Series:
+    return _parsed(
+        _matching(_texts(values), _DATE), lambda t: t.str.to_date("%Y-%m-%d", strict=False)
+    )
+
+
+def _times(values: Values) -> pl.Series:
+    return _parsed(
+        _matching(_texts(values), _TIME), lambda t: t.str.to_time("%H:%M:%S%.f", strict=False)
+    )
+
+
+def _stamps(values: Values) -> pl.Series:
+    return _parsed(_matching(_texts(values), _STAMP), _parse_stamps)
+
+
+def _parse_stamps(texts: pl.Series) -> pl.Series:
+    """ISO 8601 with or without an offset, as naive UTC."""
+    local = texts.str.strip_chars_end("Z").str.replace(r"[+-]\d\d:\d\d$", "")
+    stamps = local.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+    offsets = texts.str.extract(r"T.*([+-]\d\d:\d\d)$")
+    if offsets.null_count() == len(offsets):
+        return stamps
+    sign = offsets.str.starts_with("-").replace_strict({True: 1, False: -1}, default=None)
+    minutes = offsets.str.slice(1, 2).cast(pl.Int64) * 60 + offsets.str.slice(4, 2).cast(pl.Int64)
+    return (
+        stamps + pl.select(pl.duration(minutes=pl.lit((minutes * sign).fill_null(0)))).to_series()
+    )
+
+
+def _uuids(values: Values) -> pl.Series:
+    return _matching(_texts(values), _UUID)
+
+
+_TEXTS: dict[Scalar, Callable[[Values], pl.Series]] = {
+    Scalar.STRING: _texts,
+    Scalar.BYTES: lambda values: _texts(values).cast(pl.Binary),
+    Scalar.DATE: _dates,
+    Scalar.TIME: _times,
+    Scalar.TIMESTAMP: _stamps,
+    Scalar.UUID: _uuids,
+}
+
+
+def _decimals(kind: Decimal, values: Values) -> pl.Series:
+    """From texts and numbers alike: a float counts as its shortest text, as in pydantic."""
+    _require(values, _NUMBER_OR_TEXT)
+    texts = pl.Series([None if v is None else str(v) for v in values], dtype=pl.String)
+    whole = kind.precision - kind.scale
+    places = rf"(\.\d{{1,{kind.scale}}})?" if kind.scale else ""
+    pattern = rf"^-?\d{{1,{max(whole, 1)}}}{places}$" if whole else rf"^-?0{places}$"
+    return _matching(texts, pattern).cast(dtype_of(kind))
+
+
+def _members(kind: Enum, values: Values) -> pl.Series:
+    texts = _texts(values)
+    known = texts.is_in(kind.symbols)
+    if not known.all():
+        raise UnfitError((~known).fill_null(value=False).arg_true().to_list())
+    return texts
+
+
+def _lists(item: FieldType, values: Values) -> pl.Series:
+    _require(values, _LIST)
+    flat = [x for v in values if v is not None for x in v]
+    owners = [i for i, v in enumerate(values) if v is not None for _ in v]
+    try:
+        inner = column(item, flat)
+    except UnfitError as error:
+        raise UnfitError(sorted({owners[row] for row in error.rows})) from None
+    if not _plain(item):
+        # built again from its parts, since Polars would convert what it finds inside
+        lists = pl.DataFrame({"i": pl.Series(owners, dtype=pl.UInt32), "x": inner}).group_by(
+            "i", maintain_order=True
+        )
+        grouped = lists.agg(pl.col("x"))
+        rows = pl.DataFrame({"i": pl.Series(range(len(values)), dtype=pl.UInt32)})
+        joined = rows.join(grouped, on="i", how="left", maintain_order="left")["x"]
+        empty = pl.Series([v is not None for v in values])
+        return pl.select(
+            pl.when(pl.lit(empty) & joined.is_null())
+            .then(pl.lit(pl.Series([[]], dtype=joined.dtype)))
+            .otherwise(joined)
+        ).to_series()
+    return pl.Series(values, dtype=dtype_of(Array(item)), strict=True)
+
+
+def _plain(kind: FieldType) -> bool:
+    """Whether the JSON values are the column's values already."""
+    return kind in _CANONICAL or kind is Scalar.STRING
+
+
+def _records(kind: Record, values: Values) -> pl.Series:
+    _require(values, _DICT)
+    whole: Values = [{} if v is None else v for v in values]
+    parts = [column(f.type, [v.get(f.source) for v in whole]).alias(f.name) for f in kind.fields]
+    packed = pl.select(pl.struct(parts)).to_series()
+    present = pl.Series([v is not None for v in values])
+    return packed if present.all() else pl.select(pl.when(present).then(packed)).to_series()

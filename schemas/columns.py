@@ -1,0 +1,273 @@
+"""A run of Avro messages <-> a frame of typed columns, in one native call each way.
+
+A container block is the concatenation of records. The reader's schema begins with a fixed(5)
+that *is* the Confluent header and ends with a fixed(4) sentinel, so that messages are joined, not
+sliced, and a record that ate its neighbour's bytes is noticed. Three identities of Avro's binary
+encoding let native code read what it does not know by name: an enum is its int index, a map is an
+array of key and value records, a time is its long.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from schemas import avro
+from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
+
+SENTINEL = b"\xde\xad\xbe\xef"
+KEY, VALUE = "k", "v"
+_HEAD, _TAIL = "__head", "__tail"
+
+_DTYPES: dict[Scalar, pl.DataType] = {
+    Scalar.BOOLEAN: pl.Boolean(),
+    Scalar.INTEGER: pl.Int64(),
+    Scalar.FLOAT: pl.Float64(),
+    Scalar.STRING: pl.String(),
+    Scalar.BYTES: pl.Binary(),
+    Scalar.DATE: pl.Date(),
+    Scalar.TIME: pl.Time(),
+    Scalar.TIMESTAMP: pl.Datetime("us"),
+    Scalar.UUID: pl.String(),
+    Scalar.JSON: pl.String(),
+}
+
+
+class MisfitError(Exception):
+    """The bytes are not a run of records of this schema."""
+
+
+def dtype_of(kind: FieldType) -> pl.DataType:
+    """The column type of a field: timestamps are naive UTC, maps lists of key and value."""
+    match kind:
+        case Scalar():
+            return _DTYPES[kind]
+        case Decimal(precision, scale):
+            return pl.Decimal(precision, scale)
+        case Enum():
+            return pl.String()
+        case Array(item):
+            return pl.List(dtype_of(item))
+        case Map(value):
+            return pl.List(pl.Struct({KEY: pl.String(), VALUE: dtype_of(value)}))
+        case Record():
+            return pl.Struct({f.name: dtype_of(f.type) for f in kind.fields})
+
+
+class FrameReader:
+    """Reads messages of one writer schema. ``native`` is False where Polars cannot."""
+
+    def __init__(self, schema: avro.Schema, schema_id: int) -> None:
+        self.schema = schema
+        self.header = avro.wire_header(schema_id)
+        self._names: list[str] = [f["name"] for f in schema["fields"]]
+        self._repairs: list[pl.Expr] = []
+        self.native = True
+        try:
+            fields = [self._field(f) for f in avro.expanded(schema)["fields"]]
+        except _UnreadableError:
+            self.native = False
+            return
+        fixed = [
+            {"name": name, "type": {"type": "fixed", "name": name, "size": size}}
+            for name, size in ((_HEAD, len(self.header)), (_TAIL, len(SENTINEL)))
+        ]
+        wrapper = {"type": "record", "name": "W", "fields": [fixed[0], *fields, fixed[1]]}
+        self._container = avro.container_head(wrapper)
+
+    def read(self, values: Sequence[bytes]) -> pl.DataFrame:
+        """One row a message, in order. Raises MisfitError if any of them is not a record of ours."""
+        body = SENTINEL.join(values) + SENTINEL
+        container = avro.container_block(self._container, len(values), body)
+        try:
+            frame = pl.read_avro(io.BytesIO(container))
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            # foreign bytes can make the native reader panic: the one place that must survive it
+            raise MisfitError(str(error)) from error
+        whole = (
+            frame.height == len(values)
+            and frame.select(
+                (pl.col(_HEAD) == self.header).all() & (pl.col(_TAIL) == SENTINEL).all()
+            ).item()
+        )
+        if not whole:
+            raise MisfitError("a record's bytes do not end where the message ends")
+        frame = frame.select(self._names)
+        return self._repaired(frame) if self._repairs else frame
+
+    def _repaired(self, frame: pl.DataFrame) -> pl.DataFrame:
+        repaired = frame.with_columns(self._repairs)
+        for name in (e.meta.output_name() for e in self._repairs):
+            if _nulls(repaired[name]) != _nulls(frame[name]):
+                raise MisfitError(f"an enumeration index of {name} is out of range")
+        return repaired
+
+    def _field(self, field: dict[str, Any]) -> dict[str, Any]:
+        name = field["name"]
+        repair = _repair(pl.col(name), field["type"])
+        if repair is not None:
+            self._repairs.append(repair.alias(name))
+        return {"name": name, "type": _readable(field["type"], name)}
+
+
+class _UnreadableError(Exception):
+    """Polars reads no such type."""
+
+
+def _nulls(series: pl.Series) -> int:
+    """How many nulls there are on every level together."""
+    count = series.null_count()
+    if isinstance(series.dtype, pl.List):
+        return count + _nulls(series.explode())
+    if isinstance(series.dtype, pl.Struct):
+        return count + sum(_nulls(part) for part in series.struct.unnest().get_columns())
+    return count
+
+
+_NATIVE = {"boolean", "int", "long", "float", "double", "string", "bytes"}
+
+
+def _readable(node: Any, path: str) -> Any:  # noqa: ANN401 - JSON
+    """The same bytes, described in types that Polars reads. Raises _UnreadableError."""
+    if isinstance(node, list):
+        branches = [branch for branch in node if branch != "null"]
+        if len(node) - len(branches) > 1 or len(branches) != 1:
+            raise _UnreadableError
+        inner = _readable(branches[0], path)
+        return inner if len(node) == 1 else ["null" if b == "null" else inner for b in node]
+    if isinstance(node, str):
+        if node not in _NATIVE:
+            raise _UnreadableError
+        return node
+    match node["type"]:
+        case "enum":
+            return "int"
+        case "map":
+            pair = [
+                {"name": KEY, "type": "string"},
+                {"name": VALUE, "type": _readable(node["values"], path + "_v")},
+            ]
+            return {"type": "array", "items": {"type": "record", "name": path, "fields": pair}}
+        case "array":
+            return {"type": "array", "items": _readable(node["items"], path + "_i")}
+        case "record":
+            fields = [
+                {"name": f["name"], "type": _readable(f["type"], f"{path}_{f['name']}")}
+                for f in node["fields"]
+            ]
+            return {"type": "record", "name": path, "fields": fields}
+        case "fixed":
+            return node | {"name": path}
+        case str():
+            if node["type"] not in _NATIVE:
+                raise _UnreadableError
+            return {k: v for k, v in node.items() if k != avro.JSON_PROPERTY}
+        case nested:
+            return _readable(nested, path)
+
+
+def _repair(column: pl.Expr, node: Any) -> pl.Expr | None:  # noqa: ANN401 - JSON
+    """What turns the substitute type back into the real one; None where nothing is needed."""
+    if isinstance(node, list):
+        branches = [branch for branch in node if branch != "null"]
+        return _repair(column, branches[0]) if len(branches) == 1 else None
+    if isinstance(node, str):
+        return None
+    match node["type"]:
+        case "enum":
+            symbols = node["symbols"]
+            return column.replace_strict(
+                list(range(len(symbols))), symbols, default=None, return_dtype=pl.String
+            )
+        case "array":
+            inner = _repair(pl.element(), node["items"])
+            return column.list.eval(inner) if inner is not None else None
+        case "map":
+            inner = _repair(pl.element().struct.field(VALUE), node["values"])
+            if inner is None:
+                return None
+            return column.list.eval(pl.element().struct.with_fields(inner.alias(VALUE)))
+        case "record":
+            parts = [
+                r.alias(f["name"])
+                for f in node["fields"]
+                if (r := _repair(pl.field(f["name"]), f["type"])) is not None
+            ]
+            return column.struct.with_fields(parts) if parts else None
+        case str():
+            return column.dt.replace_time_zone(None) if _zoned(node) else None
+        case nested:
+            return _repair(column, nested)
+
+
+def _zoned(node: dict[str, Any]) -> bool:
+    return node.get("logicalType") in {"timestamp-micros", "timestamp-millis", "timestamp-nanos"}
+
+
+class FrameWriter:
+    """Writes frames as messages of one wire schema (all fields nullable, in its order)."""
+
+    def __init__(self, kinds: dict[str, FieldType], schema_id: int) -> None:
+        self.header = avro.wire_header(schema_id)
+        self.native = not any(_has_map(kind) for kind in kinds.values())
+        self._columns = [_writable(pl.col(name), kind) for name, kind in kinds.items()]
+
+    def write(self, frame: pl.DataFrame, marker: bytes) -> list[bytes] | None:
+        """One message a row, in order; None if ``marker`` (16 bytes) occurs in the data."""
+        if frame.is_empty():
+            return []
+        marked = frame.select(*self._columns, pl.lit(marker).alias(_TAIL)).rechunk()
+        out = io.BytesIO()
+        marked.write_avro(out, compression="uncompressed")
+        count, body = avro.block_body(out.getvalue())
+        # union branch 1, then the length: how Polars writes the marker's column
+        parts = body.split(b"\x02" + avro.varint(len(marker)) + marker)
+        if count != frame.height or len(parts) != count + 1 or parts[-1]:
+            return None
+        return [self.header + part for part in parts[:-1]]
+
+
+def _has_map(kind: FieldType) -> bool:
+    match kind:
+        case Map():
+            return True  # Polars would write the keys as nullable
+        case Array(item):
+            return _has_map(item)
+        case Record():
+            return any(_has_map(f.type) for f in kind.fields)
+        case Scalar() | Decimal() | Enum():
+            return False
+
+
+def _writable(column: pl.Expr, kind: FieldType) -> pl.Expr:
+    """The column in a type whose bytes are those of the wire schema."""
+    match kind:
+        case Scalar.TIME:
+            return column.cast(pl.Int64) // 1000  # Polars counts nanoseconds
+        case Enum(_, symbols):
+            return column.replace_strict(
+                list(symbols), list(range(len(symbols))), default=None, return_dtype=pl.Int32
+            )
+        case Array(item):
+            inner = _writable(pl.element(), item)
+            return column.list.eval(inner) if _changes(item) else column
+        case Record():
+            parts = [_writable(pl.field(f.name), f.type) for f in kind.fields if _changes(f.type)]
+            return column.struct.with_fields(parts) if parts else column
+        case Scalar() | Decimal() | Map():
+            return column
+
+
+def _changes(kind: FieldType) -> bool:
+    match kind:
+        case Scalar():
+            return kind is Scalar.TIME
+        case Enum():
+            return True
+        case Array(item):
+            return _changes(item)
+        case Record():
+            return any(_changes(f.type) for f in kind.fields)
+        case Decimal() | Map():
+            return False
