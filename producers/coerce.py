@@ -9,28 +9,14 @@ import orjson
 import pydantic
 import pydantic_core
 from pydantic import BeforeValidator, Field, TypeAdapter
-from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from schemas import types
 from schemas.contract import Contract, Raw
-from schemas.errors import RejectReason
-from schemas.events import Violation
 from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
 
 INT64 = (-(2**63), 2**63 - 1)
 UTC = dt.UTC
-_CODES = {
-    "enum": RejectReason.NOT_A_MEMBER,
-    "literal_error": RejectReason.NOT_A_MEMBER,
-    "greater_than_equal": RejectReason.OUT_OF_RANGE,
-    "less_than_equal": RejectReason.OUT_OF_RANGE,
-    "decimal_max_digits": RejectReason.OUT_OF_RANGE,
-    "decimal_max_places": RejectReason.OUT_OF_RANGE,
-    "decimal_whole_digits": RejectReason.OUT_OF_RANGE,
-    "int_parsing_size": RejectReason.OUT_OF_RANGE,
-}
-VIOLATIONS_MAX = 20  # of one event
 
 
 class Coercer:
@@ -65,23 +51,6 @@ class Coercer:
             return None
         rest = {k: v for k, v in value.items() if k not in self.sources}
         return orjson.dumps(rest).decode()
-
-
-def violations_of(error: pydantic.ValidationError) -> tuple[Violation, ...]:
-    """What pydantic found, as paths, codes and texts; at least one, not every one of thousands."""
-    return tuple(
-        violation_of(detail) for detail in error.errors(include_url=False)[:VIOLATIONS_MAX]
-    )
-
-
-def violation_of(
-    detail: ErrorDetails, unknown: RejectReason = RejectReason.WRONG_TYPE
-) -> Violation:
-    """One of pydantic's findings."""
-    path = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"])
-    found = repr(detail["input"])[:100]
-    reason = _CODES.get(detail["type"], unknown)
-    return Violation(path, reason, f"{detail['msg']}; found {found}")
 
 
 def _shape(fields: tuple[types.Field, ...], name: str) -> Any:  # noqa: ANN401 - a class made here
@@ -127,9 +96,9 @@ def _bare(kind: FieldType) -> Any:  # noqa: ANN401 - an annotation
             return Annotated[decimal.Decimal, limits]
         case Enum(_, symbols):
             return Literal[symbols]
-        case Array(item):
+        case Array(item, _, _):
             return list[_bare(item) | None]  # type: ignore[misc] # built at run time
-        case Map(value):
+        case Map(value, _, _):
             return dict[str, _bare(value) | None]  # type: ignore[misc] # built at run time
         case Record():
             return _shape(kind.fields, kind.name)

@@ -42,7 +42,7 @@ class UnfitError(Exception):
         self.rows = rows
 
 
-def column(  # noqa: C901, PLR0911 - one case a kind of type
+def column(  # noqa: C901 - one case a kind of type
     kind: FieldType, values: Values
 ) -> pl.Series:
     """The values as a typed column. Raises UnfitError naming the rows that need pydantic."""
@@ -57,7 +57,7 @@ def column(  # noqa: C901, PLR0911 - one case a kind of type
             return _decimals(kind, values)
         case Enum():
             return _members(kind, values)
-        case Array(item):
+        case Array(item, _, _):
             return _lists(item, values)
         case Record():
             return _records(kind, values)

@@ -1,22 +1,22 @@
 """A record becomes an event, or a rejection."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import fastavro
 import orjson
 import polars as pl
 import pydantic
 
-from producers.coerce import Coercer, violations_of
+from producers.coerce import Coercer
 from producers.columnar import UnfitError, column
 from schemas import avro, identity
 from schemas.columns import FrameWriter
 from schemas.contract import Contract, Raw
 from schemas.errors import RejectReason, Stage
 from schemas.events import Incoming, Record, Rejection, Violation
+from schemas.record_writer import RecordWriter
+from schemas.violations import violations_of
 
 COLUMNAR_MIN = 8  # fewer records are faster one by one
 ROUNDS_MAX = 4  # how often unfit rows are set aside before all go one by one
@@ -47,10 +47,8 @@ class StreamEncoder:
         self.contract = contract
         self.schema_id = schema_id
         self._coercer = Coercer(contract)
-        self._kinds = avro.field_types(contract)
-        self._writer = FrameWriter(self._kinds, schema_id)
-        self._header = avro.wire_header(schema_id)
-        self._schema = fastavro.parse_schema(avro.wire_schema(contract))
+        self._frame_writer = FrameWriter(avro.field_types(contract), schema_id)
+        self._record_writer = RecordWriter(avro.wire_schema(contract), schema_id)
         self._key = _names(contract, contract.key)
         self._version = _names(contract, contract.version)
 
@@ -58,7 +56,7 @@ class StreamEncoder:
         """Coerce to the contract's types and encode; never raises on data."""
         ids, keys = self._identities(incoming)
         values: list[bytes | Rejection]
-        if len(incoming) < COLUMNAR_MIN or not self._writer.native:
+        if len(incoming) < COLUMNAR_MIN or not self._frame_writer.native:
             values = [self._one(i, id_) for i, id_ in zip(incoming, ids, strict=True)]
         else:
             values = self._many(incoming, ids)
@@ -113,16 +111,13 @@ class StreamEncoder:
         found[avro.EXTRA] = self._coercer.unknown(incoming.value)
         if self.contract.keep_raw:
             found[avro.RAW] = incoming.raw.decode("utf-8", "replace")
-        out = io.BytesIO(self._header)
-        out.seek(len(self._header))
         try:
-            fastavro.schemaless_writer(out, self._schema, found)
+            return self._record_writer.write(found)
         except (ValueError, TypeError, OverflowError) as error:
             text = f"cannot be encoded: {error}"[:200]
             return self._rejection(
                 incoming, event_id, (Violation("$", RejectReason.WRONG_TYPE, text),)
             )
-        return out.getvalue()
 
     def _rejection(
         self, incoming: Incoming, event_id: str, violations: tuple[Violation, ...]
@@ -173,7 +168,7 @@ class StreamEncoder:
             raw = [i.raw.decode("utf-8", "replace") for i in incoming]
             frame = frame.with_columns(pl.Series(avro.RAW, raw, dtype=pl.String))
         marker = bytes.fromhex(identity.digest(*ids, str(incoming[0].received_at)))
-        return self._writer.write(frame, marker)
+        return self._frame_writer.write(frame, marker)
 
     def _columns(self, values: Sequence[dict[str, Any]]) -> list[pl.Series]:
         if self.contract.model is Raw:

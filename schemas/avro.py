@@ -86,9 +86,9 @@ def _avro(kind: FieldType, known: dict[str, Record | Enum], where: str) -> Any: 
                 "precision": precision,
                 "scale": scale,
             }
-        case Array(item):
+        case Array(item, _, _):
             return {"type": "array", "items": _nullable(item, known, where)}
-        case Map(value):
+        case Map(value, _, _):
             return {"type": "map", "values": _nullable(value, known, where)}
         case Enum() | Record():
             return _named(kind, known, where)
@@ -175,7 +175,7 @@ def expanded(schema: Schema) -> Schema:
     return _expand(schema, {}, schema.get("namespace", ""))  # type: ignore[no-any-return] # a record stays one
 
 
-def _expand(  # noqa: PLR0911 - one return a kind
+def _expand(
     node: Any,  # noqa: ANN401 - JSON
     known: dict[str, Any],
     space: str,

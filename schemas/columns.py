@@ -8,7 +8,7 @@ array of key and value records, a time is its long.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import polars as pl
@@ -47,9 +47,9 @@ def dtype_of(kind: FieldType) -> pl.DataType:
             return pl.Decimal(precision, scale)
         case Enum():
             return pl.String()
-        case Array(item):
+        case Array(item, _, _):
             return pl.List(dtype_of(item))
-        case Map(value):
+        case Map(value, _, _):
             return pl.List(pl.Struct({KEY: pl.String(), VALUE: dtype_of(value)}))
         case Record():
             return pl.Struct({f.name: dtype_of(f.type) for f in kind.fields})
@@ -77,7 +77,7 @@ class FrameReader:
         self._container = avro.container_head(wrapper)
 
     def read(self, values: Sequence[bytes]) -> pl.DataFrame:
-        """One row a message, in order. Raises MisfitError if any of them is not a record of ours."""
+        """One row a message, in order. Raises MisfitError if one of them is no such record."""
         body = SENTINEL.join(values) + SENTINEL
         container = avro.container_block(self._container, len(values), body)
         try:
@@ -135,36 +135,44 @@ def _readable(node: Any, path: str) -> Any:  # noqa: ANN401 - JSON
         if len(node) - len(branches) > 1 or len(branches) != 1:
             raise _UnreadableError
         inner = _readable(branches[0], path)
-        return inner if len(node) == 1 else ["null" if b == "null" else inner for b in node]
+        return ["null" if b == "null" else inner for b in node] if len(node) > 1 else inner
     if isinstance(node, str):
-        if node not in _NATIVE:
-            raise _UnreadableError
-        return node
-    match node["type"]:
-        case "enum":
-            return "int"
-        case "map":
-            pair = [
-                {"name": KEY, "type": "string"},
-                {"name": VALUE, "type": _readable(node["values"], path + "_v")},
-            ]
-            return {"type": "array", "items": {"type": "record", "name": path, "fields": pair}}
-        case "array":
-            return {"type": "array", "items": _readable(node["items"], path + "_i")}
-        case "record":
-            fields = [
-                {"name": f["name"], "type": _readable(f["type"], f"{path}_{f['name']}")}
-                for f in node["fields"]
-            ]
-            return {"type": "record", "name": path, "fields": fields}
-        case "fixed":
-            return node | {"name": path}
-        case str():
-            if node["type"] not in _NATIVE:
-                raise _UnreadableError
-            return {k: v for k, v in node.items() if k != avro.JSON_PROPERTY}
-        case nested:
-            return _readable(nested, path)
+        return _native(node, node)
+    if not isinstance(node["type"], str):
+        return _readable(node["type"], path)
+    if node["type"] in _COMPOUND:
+        return _COMPOUND[node["type"]](node, path)
+    return _native(node["type"], {k: v for k, v in node.items() if k != avro.JSON_PROPERTY})
+
+
+def _native(kind: str, node: Any) -> Any:  # noqa: ANN401 - JSON
+    if kind not in _NATIVE:
+        raise _UnreadableError
+    return node
+
+
+def _readable_record(fields: Sequence[Any], path: str) -> dict[str, Any]:
+    return {
+        "type": "record",
+        "name": path,
+        "fields": [
+            {"name": f["name"], "type": _readable(f["type"], f"{path}_{f['name']}")} for f in fields
+        ],
+    }
+
+
+_COMPOUND: dict[str, Callable[[Any, str], Any]] = {
+    "enum": lambda _node, _path: "int",
+    "map": lambda node, path: {
+        "type": "array",
+        "items": _readable_record(
+            [{"name": KEY, "type": "string"}, {"name": VALUE, "type": node["values"]}], path
+        ),
+    },
+    "array": lambda node, path: {"type": "array", "items": _readable(node["items"], path + "_i")},
+    "record": lambda node, path: _readable_record(node["fields"], path),
+    "fixed": lambda node, path: node | {"name": path},
+}
 
 
 def _repair(column: pl.Expr, node: Any) -> pl.Expr | None:  # noqa: ANN401 - JSON
@@ -174,31 +182,47 @@ def _repair(column: pl.Expr, node: Any) -> pl.Expr | None:  # noqa: ANN401 - JSO
         return _repair(column, branches[0]) if len(branches) == 1 else None
     if isinstance(node, str):
         return None
-    match node["type"]:
-        case "enum":
-            symbols = node["symbols"]
-            return column.replace_strict(
-                list(range(len(symbols))), symbols, default=None, return_dtype=pl.String
-            )
-        case "array":
-            inner = _repair(pl.element(), node["items"])
-            return column.list.eval(inner) if inner is not None else None
-        case "map":
-            inner = _repair(pl.element().struct.field(VALUE), node["values"])
-            if inner is None:
-                return None
-            return column.list.eval(pl.element().struct.with_fields(inner.alias(VALUE)))
-        case "record":
-            parts = [
-                r.alias(f["name"])
-                for f in node["fields"]
-                if (r := _repair(pl.field(f["name"]), f["type"])) is not None
-            ]
-            return column.struct.with_fields(parts) if parts else None
-        case str():
-            return column.dt.replace_time_zone(None) if _zoned(node) else None
-        case nested:
-            return _repair(column, nested)
+    if not isinstance(node["type"], str):
+        return _repair(column, node["type"])
+    if node["type"] in _REPAIRS:
+        return _REPAIRS[node["type"]](column, node)
+    return column.dt.replace_time_zone(None) if _zoned(node) else None
+
+
+def _repair_enum(column: pl.Expr, node: dict[str, Any]) -> pl.Expr:
+    symbols = node["symbols"]
+    return column.replace_strict(
+        list(range(len(symbols))), symbols, default=None, return_dtype=pl.String
+    )
+
+
+def _repair_array(column: pl.Expr, node: dict[str, Any]) -> pl.Expr | None:
+    inner = _repair(pl.element(), node["items"])
+    return column.list.eval(inner) if inner is not None else None
+
+
+def _repair_map(column: pl.Expr, node: dict[str, Any]) -> pl.Expr | None:
+    inner = _repair(pl.element().struct.field(VALUE), node["values"])
+    if inner is None:
+        return None
+    return column.list.eval(pl.element().struct.with_fields(inner.alias(VALUE)))
+
+
+def _repair_record(column: pl.Expr, node: dict[str, Any]) -> pl.Expr | None:
+    parts = [
+        part.alias(f["name"])
+        for f in node["fields"]
+        if (part := _repair(pl.field(f["name"]), f["type"])) is not None
+    ]
+    return column.struct.with_fields(parts) if parts else None
+
+
+_REPAIRS: dict[str, Callable[[pl.Expr, dict[str, Any]], pl.Expr | None]] = {
+    "enum": _repair_enum,
+    "array": _repair_array,
+    "map": _repair_map,
+    "record": _repair_record,
+}
 
 
 def _zoned(node: dict[str, Any]) -> bool:
@@ -232,7 +256,7 @@ def _has_map(kind: FieldType) -> bool:
     match kind:
         case Map():
             return True  # Polars would write the keys as nullable
-        case Array(item):
+        case Array(item, _, _):
             return _has_map(item)
         case Record():
             return any(_has_map(f.type) for f in kind.fields)
@@ -249,7 +273,7 @@ def _writable(column: pl.Expr, kind: FieldType) -> pl.Expr:
             return column.replace_strict(
                 list(symbols), list(range(len(symbols))), default=None, return_dtype=pl.Int32
             )
-        case Array(item):
+        case Array(item, _, _):
             inner = _writable(pl.element(), item)
             return column.list.eval(inner) if _changes(item) else column
         case Record():
@@ -265,7 +289,7 @@ def _changes(kind: FieldType) -> bool:
             return kind is Scalar.TIME
         case Enum():
             return True
-        case Array(item):
+        case Array(item, _, _):
             return _changes(item)
         case Record():
             return any(_changes(f.type) for f in kind.fields)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from schemas.events import Claim, LoadPlan, Partition, Polled, Receipt, Record, Run
+from schemas.keys import Found, Keys, Segment
 
 
 class Clock(Protocol):
@@ -125,11 +126,44 @@ class Lanes(Protocol):
 
 
 class Seen(Protocol):
-    """The durable memory of one partition's accepted keys."""
+    """The durable memory of one partition's accepted keys, on this machine, for one thread.
+
+    What it holds is a copy of what the log says: it may lose the newest of it, and says so by a
+    lower :attr:`applied`; it never holds a part of what it says it holds.
+    """
 
     @property
     def applied(self) -> int:
         """Every accepted event below this offset is remembered."""
+
+    @property
+    def lost(self) -> str | None:
+        """Why it was opened empty, for the log; None where it was not."""
+
+    def latest(self, keys: Keys) -> Found:
+        """For keys sorted by (h1, h2, offset): the last one remembered before each offset."""
+
+    def remember(self, parts: Sequence[Segment], next_offset: int, now: int) -> None:
+        """Hold these too, and be applied up to ``next_offset``; ``now`` in microseconds.
+
+        Survives the end of the process, not always that of the machine. Forgets what no event
+        can need any more. Raises TransientError when the disk refuses: open it again then.
+        """
+
+    def close(self) -> None:
+        """Let others on this machine open it."""
+
+
+class SeenStores(Protocol):
+    """The durable memories of the partitions that this process holds."""
+
+    def open(self, partition: Partition, until: int, window: int) -> Seen:
+        """The partition's memory, without what it holds from offset ``until`` on.
+
+        ``window`` in microseconds: what is older may be forgotten. Raises TransientError while
+        another process on this machine has it open, SetupError where the folder can't be used.
+        A store that is damaged, or of another hash, is opened empty with ``applied`` 0.
+        """
 
 
 class Metrics(Protocol):

@@ -54,16 +54,20 @@ class Enum:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """A list."""
+    """A list; ``limits`` are the constraints on its items."""
 
     item: "FieldType"
+    nullable: bool = False
+    limits: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """String keys, values of one type."""
+    """String keys, values of one type; ``limits`` are the constraints on the values."""
 
     value: "FieldType"
+    nullable: bool = False
+    limits: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +162,7 @@ def _unwrapped(
             return annotation, nullable, metadata
 
 
-def _type(  # noqa: PLR0911 - one return a kind
-    annotation: object, metadata: list[Any], where: str
-) -> FieldType:
+def _type(annotation: object, metadata: list[Any], where: str) -> FieldType:
     found = _SCALARS.get(annotation) if _hashable(annotation) else None
     if found is not None:
         return found
@@ -172,7 +174,7 @@ def _type(  # noqa: PLR0911 - one return a kind
     if origin in {list, set, frozenset, typing.Sequence} or (
         origin is tuple and len(args) == 2 and args[1] is Ellipsis  # noqa: PLR2004 - tuple[T, ...]
     ):
-        return Array(_nested(args[0], where))
+        return Array(*_nested(args[0], where))
     if origin is dict:
         return _map(args, where)
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
@@ -191,16 +193,27 @@ def _hashable(annotation: object) -> bool:
     return getattr(annotation, "__hash__", None) is not None
 
 
-def _nested(annotation: object, where: str) -> FieldType:
-    inner, _, metadata = _unwrapped(annotation, [])
-    return _type(inner, metadata, f"{where}[]")
+def _nested(annotation: object, where: str) -> tuple[FieldType, bool, tuple[Any, ...]]:
+    """The type inside a list or map, whether it may be null, and its constraints."""
+    inner, nullable, metadata = _unwrapped(annotation, [])
+    kind = _type(inner, metadata, f"{where}[]")
+    return kind, nullable or kind is Scalar.JSON, tuple(_flat(metadata))
+
+
+def _flat(metadata: list[Any]) -> list[Any]:
+    """The constraints, with those of a Field() inside Annotated[] taken out of it."""
+    return [
+        m
+        for outer in metadata
+        for m in (outer.metadata if isinstance(outer, FieldInfo) else [outer])
+    ]
 
 
 def _map(args: tuple[Any, ...], where: str) -> FieldType:
     if args[0] is not str:
         raise ContractError("the keys of a map are strings", where=where, remedy="use dict[str, T]")
-    value = _nested(args[1], where)
-    return Scalar.JSON if value is Scalar.JSON else Map(value)
+    kind, nullable, limits = _nested(args[1], where)
+    return Scalar.JSON if kind is Scalar.JSON else Map(kind, nullable, limits)
 
 
 def _enum(name: str, symbols: list[str], values: Sequence[object], where: str) -> FieldType:
@@ -216,6 +229,7 @@ def _enum(name: str, symbols: list[str], values: Sequence[object], where: str) -
 
 
 def _decimal(metadata: list[Any], where: str) -> Decimal:
+    metadata = _flat(metadata)
     digits = next((m.max_digits for m in metadata if getattr(m, "max_digits", None)), None)
     places = next(
         (m.decimal_places for m in metadata if getattr(m, "decimal_places", None) is not None), None

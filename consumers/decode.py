@@ -1,0 +1,186 @@
+"""A run of messages becomes a frame with the contract's columns; what cannot be read is named."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import fastavro
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from consumers.align import Alignment, frame_of
+from schemas import avro
+from schemas.columns import FrameReader, MisfitError
+from schemas.contract import Contract
+from schemas.errors import RejectReason
+from schemas.events import Violation
+
+SINGLE_MAX = 4  # a run this short is read message by message once it is known to be damaged
+
+SchemaLookup = Callable[[int], avro.Schema | None]
+"""The writer schema of an id; None where nobody knows it. May raise TransientError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message that is no event."""
+
+    row: int
+    violation: Violation
+    schema_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The readable rows in order, ``rows`` saying which they are (None: all), and the others."""
+
+    frame: pl.DataFrame
+    rows: npt.NDArray[np.int64] | None = None
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """One writer schema, ready to be read and aligned to the contract."""
+
+    reader: FrameReader
+    parsed: Any  # fastavro's
+    alignment: Alignment
+    schema_id: int
+
+    def native(self, values: Sequence[bytes]) -> pl.DataFrame:
+        """Raises MisfitError."""
+        return self.alignment.of(self.reader.read(values))
+
+    def single(self, value: bytes) -> dict[str, Any]:
+        """One record by fastavro. Raises MisfitError with the reason."""
+        stream = io.BytesIO(value)
+        stream.seek(avro.HEADER.size)
+        try:
+            record = fastavro.schemaless_reader(stream, self.parsed, None)
+        except (ValueError, TypeError, EOFError, IndexError, KeyError, OverflowError) as error:
+            raise MisfitError(f"{type(error).__name__}: {error}"[:200]) from error
+        if stream.tell() != len(value):
+            raise MisfitError(f"{len(value) - stream.tell()} bytes left over after the record")
+        return record  # type: ignore[return-value] # a record schema gives a dict
+
+
+class Decoder:
+    """Decodes one stream's messages, whatever schemas wrote them."""
+
+    def __init__(self, contract: Contract, lookup: SchemaLookup) -> None:
+        self._contract = contract
+        self._lookup = lookup
+        self._writers: dict[bytes, _Writer | Violation] = {}
+        self._empty = frame_of(contract, [])
+
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+        """All values, however many schemas wrote them. Raises TransientError (registry away)."""
+        first = values[0] if len(values) else None
+        writer = self._writer(first[: avro.HEADER.size]) if first else None
+        if isinstance(writer, _Writer) and writer.reader.native:
+            try:
+                return Decoded(writer.native(values))  # type: ignore[arg-type] # a None raises
+            except (MisfitError, TypeError):
+                pass  # a null, another schema, or damage: find out which
+        return self._piecewise(values)
+
+    def _writer(self, header: bytes) -> _Writer | Violation:
+        known = self._writers.get(header)
+        if known is not None:
+            return known
+        if len(header) < avro.HEADER.size or header[0] != avro.MAGIC:
+            detail = f"begins with {header.hex() or 'nothing'}, not with 00 and a schema id"
+            return Violation("$", RejectReason.BAD_FRAME, detail)
+        schema_id = avro.HEADER.unpack(header)[1]
+        schema = self._lookup(schema_id)
+        if schema is None:
+            return Violation("$", RejectReason.UNKNOWN_SCHEMA, f"schema id {schema_id}")
+        if schema.get("type") != "record":
+            return Violation("$", RejectReason.UNDECODABLE, f"schema {schema_id} is no record")
+        reader = FrameReader(schema, schema_id)
+        parsed = fastavro.parse_schema(schema)
+        self._writers[header] = _Writer(
+            reader, parsed, Alignment(self._contract, reader.schema), schema_id
+        )
+        return self._writers[header]
+
+    def _piecewise(self, values: Sequence[bytes | None]) -> Decoded:
+        groups: dict[bytes, list[int]] = {}
+        unreadable: list[Unreadable] = []
+        for row, value in enumerate(values):
+            if value is None:
+                violation = Violation("$", RejectReason.NULL_VALUE, "a message without a value")
+                unreadable.append(Unreadable(row, violation, None))
+            else:
+                groups.setdefault(value[: avro.HEADER.size], []).append(row)
+        frames: list[pl.DataFrame] = []
+        rows: list[int] = []
+        for header, members in groups.items():
+            writer = self._writer(header)
+            if isinstance(writer, Violation):
+                unreadable += [Unreadable(row, writer, None) for row in members]
+                continue
+            group = _Group(writer, values, self._contract)
+            group.read(members)
+            frames += group.frames
+            rows += group.rows
+            unreadable += group.unreadable
+        return self._gathered(frames, rows, unreadable)
+
+    def _gathered(
+        self, frames: list[pl.DataFrame], rows: list[int], unreadable: list[Unreadable]
+    ) -> Decoded:
+        order = np.argsort(np.asarray(rows, dtype=np.int64), kind="stable")
+        frame = pl.concat(frames) if frames else self._empty
+        return Decoded(
+            frame[order] if len(frames) > 1 else frame,
+            np.asarray(rows, dtype=np.int64)[order],
+            sorted(unreadable, key=lambda u: u.row),
+        )
+
+
+class _Group:
+    """The messages of one writer schema: halved until the damaged ones stand alone."""
+
+    def __init__(self, writer: _Writer, values: Sequence[bytes | None], contract: Contract) -> None:
+        self._writer = writer
+        self._values = values
+        self._contract = contract
+        self.frames: list[pl.DataFrame] = []
+        self.rows: list[int] = []
+        self.unreadable: list[Unreadable] = []
+
+    def read(self, members: list[int]) -> None:
+        """Read these rows."""
+        if not self._writer.reader.native:
+            self._singly(members)
+            return
+        try:
+            frame = self._writer.native(
+                [v for row in members if (v := self._values[row]) is not None]
+            )
+        except MisfitError:
+            if len(members) <= SINGLE_MAX:
+                self._singly(members)
+            else:
+                half = len(members) // 2
+                self.read(members[:half])
+                self.read(members[half:])
+            return
+        self.frames.append(frame)
+        self.rows += members
+
+    def _singly(self, members: list[int]) -> None:
+        records: list[dict[str, Any]] = []
+        for row in members:
+            try:
+                records.append(self._writer.single(self._values[row] or b""))
+                self.rows.append(row)
+            except MisfitError as error:
+                violation = Violation("$", RejectReason.UNDECODABLE, str(error))
+                self.unreadable.append(Unreadable(row, violation, self._writer.schema_id))
+        if records:
+            self.frames.append(frame_of(self._contract, records))

@@ -1,0 +1,116 @@
+"""Dead letters are a stream: their contract, and how a rejection becomes one of their events."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import orjson
+from pydantic import BaseModel, Field, JsonValue
+
+from schemas import avro, identity
+from schemas.contract import DEAD_SUFFIX, DEDUPE_WINDOW_MAX, Contract
+from schemas.errors import RejectReason, Stage
+from schemas.events import Record, Rejection
+from schemas.record_writer import RecordWriter
+
+TABLE = "SLUICE_DEAD_LETTERS"
+SUBJECT = "sluice.dead"
+
+
+class DeadLetter(BaseModel):
+    """A rejected event with its original bytes, coordinates, stage, reason and detail."""
+
+    stream: str = Field(description="The stream that it was meant for.")
+    stage: Stage = Field(description="The step that rejected it.")
+    reason: RejectReason = Field(description="The first violation's code.")
+    path: str = Field(description="The first violation's JSON path.")
+    detail: str = Field(description="The first violation in words.")
+    violations: JsonValue = Field(description="All violations: path, reason, detail.")
+    fingerprint: str = Field(description="Equal for the same fault at the same place.")
+    event_id: str | None = Field(default=None, description="Kept by a redrive.")
+    source: str | None = Field(default=None, description="Where it came from.")
+    origin_partition: int | None = Field(default=None, description="Null: never on the topic.")
+    origin_offset: int | None = Field(default=None, description="Null: never on the topic.")
+    schema_id: int | None = Field(default=None, description="Of its wire header, if it had one.")
+    original_key: bytes | None = Field(default=None, description="The message's key.")
+    original_value: bytes | None = Field(default=None, description="The message or raw record.")
+    original_headers: JsonValue = Field(default=None, description="The message's headers.")
+    attempt: int = Field(default=1, description="How often it was tried.")
+
+
+def dead_contract(stream: str) -> Contract:
+    """The contract of a stream's dead letters; all of them share one table."""
+    return Contract(
+        stream=stream + DEAD_SUFFIX,
+        model=DeadLetter,
+        table=TABLE,
+        dedupe_window=DEDUPE_WINDOW_MAX,
+        keep_raw=False,
+        description="Rejected events.",
+        sla=timedelta(minutes=5),
+    )
+
+
+class DeadLetterWriter:
+    """Turns rejections into events of the dead letter topics."""
+
+    def __init__(self, schema_id: int) -> None:
+        self._writer = RecordWriter(avro.wire_schema(dead_contract("any.stream")), schema_id)
+
+    def records(self, rejections: Sequence[Rejection]) -> list[Record]:
+        """One record a rejection, in order."""
+        return [self._record(rejection) for rejection in rejections]
+
+    def _record(self, rejection: Rejection) -> Record:
+        first = rejection.violations[0]
+        event_id = _identity(rejection)
+        value = {
+            "stream": rejection.stream,
+            "stage": rejection.stage.value,
+            "reason": first.reason.value,
+            "path": first.path,
+            "detail": first.detail,
+            "violations": orjson.dumps(
+                [
+                    {"path": v.path, "reason": v.reason.value, "detail": v.detail}
+                    for v in rejection.violations
+                ]
+            ).decode(),
+            "fingerprint": identity.digest(
+                rejection.stream, rejection.stage.value, first.reason.value, first.path
+            ),
+            "event_id": rejection.event_id,
+            "source": rejection.source,
+            "origin_partition": rejection.partition,
+            "origin_offset": rejection.offset,
+            "schema_id": rejection.schema_id,
+            "original_key": rejection.key,
+            "original_value": rejection.value,
+            "original_headers": _header_text(rejection),
+            "attempt": 1,
+            avro.ID: event_id,
+            avro.SOURCE: rejection.source,
+            avro.RECEIVED_AT: rejection.seen_at,
+            avro.EXTRA: None,
+        }
+        topic = rejection.stream + DEAD_SUFFIX
+        return Record(topic, self._writer.write(value), event_id.encode())
+
+
+def _identity(rejection: Rejection) -> str:
+    if rejection.partition is not None and rejection.offset is not None:
+        return identity.dead_letter_id(
+            rejection.stream, rejection.partition, rejection.offset, rejection.stage.value
+        )
+    name = rejection.event_id or identity.event_id_of_body(
+        rejection.source or "", rejection.value or b""
+    )
+    return identity.bounded(f"{rejection.stream}/{name}/{rejection.stage.value}")
+
+
+def _header_text(rejection: Rejection) -> str | None:
+    """The headers as JSON; bytes that are no text are shown escaped."""
+    if not rejection.headers:
+        return None
+    return orjson.dumps(
+        [[name, value.decode("utf-8", "backslashreplace")] for name, value in rejection.headers]
+    ).decode()

@@ -1,0 +1,55 @@
+"""Pydantic's findings as paths, codes and texts."""
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from schemas.errors import RejectReason
+from schemas.events import Violation
+
+VIOLATIONS_MAX = 20  # of one event
+FOUND_CHARS_MAX = 100
+
+_CODES = {
+    "enum": RejectReason.NOT_A_MEMBER,
+    "literal_error": RejectReason.NOT_A_MEMBER,
+    "string_pattern_mismatch": RejectReason.PATTERN,
+    "value_error": RejectReason.INVALID,
+    "assertion_error": RejectReason.INVALID,
+    "extra_forbidden": RejectReason.INVALID,
+} | dict.fromkeys(
+    (
+        "greater_than",
+        "greater_than_equal",
+        "less_than",
+        "less_than_equal",
+        "multiple_of",
+        "finite_number",
+        "string_too_short",
+        "string_too_long",
+        "bytes_too_short",
+        "bytes_too_long",
+        "too_short",
+        "too_long",
+        "decimal_max_digits",
+        "decimal_max_places",
+        "decimal_whole_digits",
+        "int_parsing_size",
+    ),
+    RejectReason.OUT_OF_RANGE,
+)
+
+
+def violations_of(error: ValidationError) -> tuple[Violation, ...]:
+    """At least one, and not every one of thousands."""
+    return tuple(_violation(d) for d in error.errors(include_url=False)[:VIOLATIONS_MAX])
+
+
+def _violation(detail: ErrorDetails) -> Violation:
+    path = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"])
+    if detail["type"] == "missing":
+        return Violation(path, RejectReason.MISSING, "required, but missing")
+    if detail["type"] not in _CODES and detail["input"] is None:
+        return Violation(path, RejectReason.MISSING, "required, but null")
+    found = repr(detail["input"])[:FOUND_CHARS_MAX]
+    reason = _CODES.get(detail["type"], RejectReason.WRONG_TYPE)
+    return Violation(path, reason, f"{detail['msg']}; found {found}")
