@@ -68,12 +68,8 @@ def _converted(name: str, kind: FieldType, found: pl.DataType) -> pl.Expr:
         return pl.when(column.is_not_null()).then(text.str.slice(len(f'{{"{name}":')).str.head(-1))
     if kind is Scalar.TIMESTAMP and isinstance(found, pl.Datetime):
         return column.dt.replace_time_zone(None).dt.cast_time_unit("us")
-    if isinstance(found, pl.Struct | pl.List):
-        return (
-            pl.lit(None, dtype=dtype_of(kind))
-            if _shape(kind) != type(found)
-            else column.cast(dtype_of(kind), strict=False)
-        )
+    if isinstance(found, pl.Struct | pl.List) and not isinstance(found, _shape(kind)):
+        return pl.lit(None, dtype=dtype_of(kind))
     return column.cast(dtype_of(kind), strict=False)
 
 

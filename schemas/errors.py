@@ -77,5 +77,17 @@ class FencedError(TransientError):
     """Another loader owns the partition, or the ledger stands elsewhere: claim again."""
 
 
+class OversizedError(SluiceError):
+    """A record that the log will not take, ever: a data matter, so make it a dead letter.
+
+    ``index`` is its place among the records given. None of them counts as published: publish
+    the others again without it.
+    """
+
+    def __init__(self, what: str, *, index: int, where: str = "", remedy: str = "") -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.index = index
+
+
 class ContractError(SetupError):
     """A contract that cannot be compiled; ``where`` names stream and field."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, SupportsInt
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +96,21 @@ class Message(Protocol):
         """The message's headers."""
 
 
+class Timestamps(Protocol):
+    """A column of times that may cost a tenth of reading: take ``numpy.asarray`` if you need it.
+
+    NumPy arrays fit; the Kafka adapter reads the messages only when it is looked at.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> SupportsInt:
+        """One message's time."""
+
+    def __array__(self) -> npt.NDArray[np.int64]:
+        """All of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Consecutive visible messages of one partition, as parallel columns of equal length.
@@ -105,7 +120,7 @@ class Run:
 
     partition: Partition
     offsets: npt.NDArray[np.int64]
-    timestamps: npt.NDArray[np.int64]  # the log's own, milliseconds since the epoch
+    timestamps: Timestamps  # the log's own, milliseconds since the epoch
     values: Sequence[bytes | None]
     messages: Sequence[Message]
 
@@ -116,6 +131,19 @@ class Run:
     def next_offset(self) -> int:
         """Where reading goes on."""
         return int(self.offsets[-1]) + 1
+
+    def since(self, offset: int) -> "Run":
+        """The messages from an offset on."""
+        if not len(self) or int(self.offsets[0]) >= offset:
+            return self
+        cut = int(np.searchsorted(self.offsets, offset))
+        return Run(
+            self.partition,
+            self.offsets[cut:],
+            self.timestamps[cut:],
+            self.values[cut:],
+            self.messages[cut:],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +176,15 @@ class Claim:
 
     epoch: int
     next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The answer to a claim: ``error`` is None when the partitions are ours."""
+
+    partitions: tuple[Partition, ...]
+    claims: Mapping[Partition, Claim] = field(default_factory=dict)
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ Adapters translate their client's exceptions: only :class:`schemas.errors.Transi
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from schemas.events import Claim, LoadPlan, Partition, Polled, Receipt, Record, Run
+from schemas.events import Claim, Claimed, LoadPlan, Partition, Polled, Receipt, Record, Run
 from schemas.keys import Found, Keys, Segment
 
 
@@ -72,14 +72,21 @@ class Publisher(Protocol):
     """Writes to the log outside a transaction."""
 
     def publish(self, records: Sequence[Record]) -> None:
-        """Durable (acks=all, idempotent) on return, in order; TransientError if not all."""
+        """Durable (acks=all, idempotent) on return, in order; TransientError if not all.
+
+        Raises OversizedError for a record that is too large, wherever possible before any other
+        was sent.
+        """
 
 
 class Transactions(Protocol):
     """Writes to the log, all or nothing."""
 
     def publish_atomically(self, records: Sequence[Record]) -> None:
-        """All records visible to read-committed readers, or none; FencedError for a twin."""
+        """All records visible to read-committed readers, or none; FencedError for a twin.
+
+        Raises OversizedError for a record that is too large.
+        """
 
 
 class Warehouse(Protocol):
@@ -118,8 +125,8 @@ class Lanes(Protocol):
     def load(self, plan: LoadPlan) -> None:
         """Start a load; the receipt comes from :meth:`finished`."""
 
-    def finished(self) -> Sequence[Receipt | Mapping[Partition, Claim] | Exception]:
-        """What has ended since the last call: receipts, claims, and claims that failed."""
+    def finished(self) -> Sequence[Receipt | Claimed]:
+        """What has ended since the last call, well or badly; never raises, never blocks."""
 
     def close(self, timeout: float) -> None:
         """Wait for what is under way, then end the sessions."""

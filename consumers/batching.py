@@ -1,0 +1,140 @@
+"""A run of one stream's events over the partitions that a loader holds, kept as columns."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from consumers.stream import Counts, Judged
+from schemas import table
+from schemas.events import OffsetRange, Partition
+
+NOTHING = Counts(0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class Span:
+    """One partition's share of an open batch."""
+
+    first: int
+    after: int
+    epoch: int
+    bytes: int = 0
+    counts: Counts = NOTHING
+    dates: dict[str, int] = field(default_factory=dict)  # ISO business date: rows
+    first_received: int | None = None  # microseconds
+    last_received: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlushPolicy:
+    """When a batch closes."""
+
+    rows_max: int
+    bytes_max: int
+    age_max: float  # seconds
+
+
+@dataclass(slots=True)
+class Batch:
+    """An open batch; ``spans`` are contiguous with what the warehouse holds."""
+
+    topic: str
+    opened_at: int  # microseconds since the epoch
+    spans: dict[Partition, Span] = field(default_factory=dict)
+    frames: list[pl.DataFrame] = field(default_factory=list)
+    received: list[npt.NDArray[np.int64]] = field(default_factory=list)
+
+    @property
+    def events(self) -> int:
+        """Events read, whatever became of them."""
+        return sum(span.counts.events for span in self.spans.values())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the messages read."""
+        return sum(span.bytes for span in self.spans.values())
+
+    def grow(self, judged: Judged, spans: dict[Partition, Span]) -> None:
+        """Add a poll's verdicts; ``spans`` say how far each partition got."""
+        for partition, new in spans.items():
+            new.counts = judged.counts[partition]
+            _add_received(new, judged, partition)
+            self.spans[partition] = _joined(self.spans.get(partition), new)
+        for number, date, rows in judged.business_dates.iter_rows():
+            dates = self.spans[Partition(self.topic, number)].dates
+            key = date.isoformat() if date is not None else ""
+            dates[key] = dates.get(key, 0) + rows
+        if judged.rows.height:
+            self.frames.append(judged.rows)
+            self.received.append(judged.received_at)
+
+    def without(self, partitions: Collection[Partition]) -> "Batch | None":
+        """The batch with these partitions taken out; None when nothing is left."""
+        spans = {p: span for p, span in self.spans.items() if p not in partitions}
+        if not spans:
+            return None
+        kept = Batch(self.topic, self.opened_at, spans)
+        numbers = [p.number for p in spans]
+        for frame, received in zip(self.frames, self.received, strict=True):
+            mask = frame[table.PARTITION].is_in(numbers)
+            kept.frames.append(frame.filter(mask))
+            kept.received.append(received[mask.to_numpy()])
+        return kept
+
+    def due(self, policy: FlushPolicy, now: int) -> bool:
+        """Whether it has to close."""
+        return (
+            self.events >= policy.rows_max
+            or self.bytes >= policy.bytes_max
+            or now - self.opened_at >= policy.age_max * 1_000_000
+        )
+
+    def ranges(self) -> Iterator[tuple[OffsetRange, Span]]:
+        """The offset ranges, by partition."""
+        for partition, span in sorted(self.spans.items()):
+            counts = span.counts
+            yield (
+                OffsetRange(
+                    partition=partition,
+                    first=span.first,
+                    after=span.after,
+                    events=counts.events,
+                    loaded=counts.loaded,
+                    duplicates=counts.duplicates,
+                    dead=counts.dead,
+                    epoch=span.epoch,
+                ),
+                span,
+            )
+
+
+def _joined(old: Span | None, new: Span) -> Span:
+    if old is None:
+        return new
+    return Span(
+        first=old.first,
+        after=new.after,
+        epoch=new.epoch,
+        bytes=old.bytes + new.bytes,
+        counts=old.counts + new.counts,
+        dates=old.dates,
+        first_received=_least(old.first_received, new.first_received),
+        last_received=_most(old.last_received, new.last_received),
+    )
+
+
+def _add_received(span: Span, judged: Judged, partition: Partition) -> None:
+    mine = judged.received_at[(judged.rows[table.PARTITION] == partition.number).to_numpy()]
+    if mine.size:
+        span.first_received, span.last_received = int(mine.min()), int(mine.max())
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _most(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else max(one, other)

@@ -1,0 +1,207 @@
+"""The ledger in the warehouse: its tables, and the SQL that claims, records and fences.
+
+No I/O: only text and values. ``SLUICE_OFFSETS`` has one row a partition and is the only authority
+on what is loaded; ``SLUICE_LEDGER`` has one row a batch and partition range and is append-only.
+No constraints are declared: Snowflake would not enforce them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.errors import SetupError
+from schemas.events import Claim, OffsetRange, Partition
+from schemas.sql import identifier, literal, literals, timestamp
+
+OFFSETS = "SLUICE_OFFSETS"
+LEDGER = "SLUICE_LEDGER"
+LOCKS = "SLUICE_LOCKS"
+STAGE = "SLUICE_STAGE"
+
+_CLAIMS = "claims"  # the one lock there is
+_NOW = "SYSDATE()"  # UTC, whatever the session's time zone
+_QUERY_ID = "NULL /* COPY_QUERY_ID */"
+
+TABLES: Mapping[str, str] = {
+    OFFSETS: f"""CREATE TABLE IF NOT EXISTS {OFFSETS} (
+  TOPIC VARCHAR NOT NULL,
+  PART NUMBER(38,0) NOT NULL,
+  NEXT_OFFSET NUMBER(38,0) NOT NULL,
+  EPOCH NUMBER(38,0) NOT NULL,
+  BATCH VARCHAR,
+  UPDATED_AT TIMESTAMP_NTZ
+)""",
+    LEDGER: f"""CREATE TABLE IF NOT EXISTS {LEDGER} (
+  BATCH VARCHAR NOT NULL,
+  TOPIC VARCHAR NOT NULL,
+  PART NUMBER(38,0) NOT NULL,
+  FIRST_OFFSET NUMBER(38,0) NOT NULL,
+  NEXT_OFFSET NUMBER(38,0) NOT NULL,
+  EVENTS NUMBER(38,0) NOT NULL,
+  LOADED NUMBER(38,0) NOT NULL,
+  DUPLICATES NUMBER(38,0) NOT NULL,
+  DEAD NUMBER(38,0) NOT NULL,
+  BYTES NUMBER(38,0) NOT NULL,
+  FILE VARCHAR,
+  TARGET_TABLE VARCHAR NOT NULL,
+  BUSINESS_DATES VARCHAR NOT NULL,
+  EPOCH NUMBER(38,0) NOT NULL,
+  OPENED_AT TIMESTAMP_NTZ NOT NULL,
+  CLOSED_AT TIMESTAMP_NTZ NOT NULL,
+  COMMITTED_AT TIMESTAMP_NTZ NOT NULL,
+  FIRST_SOURCE_AT TIMESTAMP_NTZ,
+  LAST_SOURCE_AT TIMESTAMP_NTZ,
+  QUERY_ID VARCHAR
+)""",
+    LOCKS: f"""CREATE TABLE IF NOT EXISTS {LOCKS} (
+  NAME VARCHAR NOT NULL,
+  TAKEN_AT TIMESTAMP_NTZ
+)""",
+}
+"""The DDL of each ledger table."""
+
+STAGE_SQL = f"SHOW STAGES LIKE {literal(STAGE)}"
+STAGE_DDL = f"CREATE STAGE IF NOT EXISTS {STAGE}"
+
+TABLES_SQL = (
+    "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = CURRENT_SCHEMA()"  # noqa: S608 - constants
+    f" AND TABLE_NAME IN ({literals(tuple(TABLES))})"
+)
+"""Which of the ledger tables are there."""
+
+LOCK_ROWS_SQL = f"SELECT COUNT(*) AS N FROM {LOCKS} WHERE NAME = {literal(_CLAIMS)}"  # noqa: S608 - constants
+LOCK_INSERT_SQL = f"INSERT INTO {LOCKS} (NAME, TAKEN_AT) VALUES ({literal(_CLAIMS)}, {_NOW})"  # noqa: S608 - constants
+LOCK_SQL = f"UPDATE {LOCKS} SET TAKEN_AT = {_NOW} WHERE NAME = {literal(_CLAIMS)}"  # noqa: S608 - constants
+"""Held until COMMIT, so that two loaders never insert the same new partition twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFacts:
+    """What all ledger rows of a batch say. Times are microseconds since the epoch, UTC."""
+
+    batch: str
+    table: str
+    file: str | None  # None: nothing to load
+    opened_at: int
+    closed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RangeFacts:
+    """What one ledger row says of its range, beside the counts."""
+
+    range: OffsetRange
+    bytes: int
+    business_dates: Mapping[str, int] = field(default_factory=dict)  # ISO date: rows
+    first_source_at: int | None = None  # microseconds since the epoch, UTC
+    last_source_at: int | None = None
+
+
+def claim_update(partitions: Iterable[Partition]) -> str:
+    """Raise the epoch of all these partitions; touches those that the warehouse knows."""
+    # Every column is written: DuckDB sees conflicts per column, Snowflake per row or more.
+    return (
+        f"UPDATE {OFFSETS} SET NEXT_OFFSET = NEXT_OFFSET, EPOCH = EPOCH + 1, BATCH = BATCH, "  # noqa: S608 - quoted by schemas.sql
+        f"UPDATED_AT = {_NOW} WHERE {_where(partitions)}"
+    )
+
+
+def claim_select(partitions: Iterable[Partition]) -> str:
+    """Where these partitions stand: topic, part, next_offset, epoch."""
+    return f"SELECT TOPIC, PART, NEXT_OFFSET, EPOCH FROM {OFFSETS} WHERE {_where(partitions)}"  # noqa: S608 - quoted by schemas.sql
+
+
+def claim_insert(starts: Mapping[Partition, int]) -> str:
+    """Rows for partitions that the warehouse has never seen, with epoch 1."""
+    rows = ", ".join(
+        f"({literals((topic, part, start, 1, None))}, {_NOW})"
+        for (topic, part), start in sorted(starts.items())
+    )
+    return (
+        f"INSERT INTO {OFFSETS} (TOPIC, PART, NEXT_OFFSET, EPOCH, BATCH, UPDATED_AT) VALUES {rows}"  # noqa: S608 - quoted by schemas.sql
+    )
+
+
+def read_claims(rows: Iterable[Mapping[str, Any]]) -> dict[Partition, Claim]:
+    """The answer to :func:`claim_select`. Raises SetupError where a partition has two rows."""
+    claims: dict[Partition, Claim] = {}
+    for row in rows:
+        partition = Partition(str(row["topic"]), int(row["part"]))
+        if partition in claims:
+            raise SetupError(
+                f"partition {partition.number} of {partition.topic} has more than one row",
+                where=OFFSETS,
+                remedy="stop the loaders, compare with the partition's last row of "
+                f"{LEDGER}, and delete the row with the smaller NEXT_OFFSET",
+            )
+        claims[partition] = Claim(int(row["epoch"]), int(row["next_offset"]))
+    return claims
+
+
+def ledger_insert(facts: BatchFacts, ranges: Sequence[RangeFacts]) -> str:
+    """One row a range; the id of the COPY comes in by :func:`with_query_id`."""
+    rows = ",\n".join(f"({_ledger_row(facts, each)})" for each in ranges)
+    return f"INSERT INTO {LEDGER} ({', '.join(_LEDGER_COLUMNS)}) VALUES\n{rows}"
+
+
+_LEDGER_COLUMNS = (
+    *("BATCH", "TOPIC", "PART", "FIRST_OFFSET", "NEXT_OFFSET", "EVENTS", "LOADED", "DUPLICATES"),
+    *("DEAD", "BYTES", "FILE", "TARGET_TABLE", "BUSINESS_DATES", "EPOCH", "OPENED_AT"),
+    *("CLOSED_AT", "COMMITTED_AT", "FIRST_SOURCE_AT", "LAST_SOURCE_AT", "QUERY_ID"),
+)
+
+
+def _ledger_row(facts: BatchFacts, each: RangeFacts) -> str:
+    span = each.range
+    counts = (span.events, span.loaded, span.duplicates, span.dead, each.bytes)
+    return ", ".join(
+        (
+            literals((facts.batch, *span.partition, span.first, span.after, *counts)),
+            literals((facts.file, facts.table, dict(each.business_dates), span.epoch)),
+            timestamp(facts.opened_at),
+            timestamp(facts.closed_at),
+            _NOW,
+            timestamp(each.first_source_at),
+            timestamp(each.last_source_at),
+            _QUERY_ID,
+        )
+    )
+
+
+def with_query_id(ledger_sql: str, query_id: str | None) -> str:
+    """The same INSERT, with the id of the batch's COPY in every row."""
+    return ledger_sql.replace(_QUERY_ID, literal(query_id))
+
+
+def fence_update(ranges: Sequence[OffsetRange], batch: str) -> str:
+    """Compare-and-set over all partitions of a batch: must touch one row a range.
+
+    A row moves on only if it stands at the range's first offset and still has the epoch under
+    which the range was read, so neither a zombie nor a repeat can commit.
+    """
+    rows = ", ".join(
+        f"({literals((*span.partition, span.first, span.after, span.epoch))})" for span in ranges
+    )
+    return (
+        f"UPDATE {OFFSETS} O SET NEXT_OFFSET = V.NEXT_OFFSET, EPOCH = V.EPOCH, "  # noqa: S608 - quoted by schemas.sql
+        f"BATCH = {literal(batch)}, UPDATED_AT = {_NOW} FROM "
+        "(SELECT COLUMN1 AS TOPIC, COLUMN2 AS PART, COLUMN3 AS FIRST_OFFSET, "
+        f"COLUMN4 AS NEXT_OFFSET, COLUMN5 AS EPOCH FROM VALUES {rows}) V "
+        "WHERE O.TOPIC = V.TOPIC AND O.PART = V.PART "
+        "AND O.NEXT_OFFSET = V.FIRST_OFFSET AND O.EPOCH = V.EPOCH"
+    )
+
+
+def batch_rows(table: str, batch: str) -> str:
+    """How many rows of a batch the target holds, as N."""
+    return f"SELECT COUNT(*) AS N FROM {identifier(table)} WHERE _BATCH = {literal(batch)}"  # noqa: S608 - quoted by schemas.sql
+
+
+def _where(partitions: Iterable[Partition]) -> str:
+    numbers: dict[str, list[int]] = {}
+    for topic, number in sorted(partitions):
+        numbers.setdefault(topic, []).append(number)
+    return " OR ".join(
+        f"(TOPIC = {literal(topic)} AND PART IN ({literals(parts)}))"
+        for topic, parts in numbers.items()
+    )

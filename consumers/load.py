@@ -1,0 +1,236 @@
+"""The loader's loop: from the log to the warehouse, exactly once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import orjson
+
+from consumers.batching import Batch, FlushPolicy, Span
+from consumers.breaker import BreakerOpenError
+from consumers.load_plan import plan_load
+from consumers.loader import STOPPED_SECONDS, LoadPolicy, LoadPorts, LoadState, give_up
+from consumers.restore import claim_due, restore_some, take_claims
+from consumers.stream import Judged
+from schemas.errors import FencedError, SetupError, TransientError
+from schemas.events import Claimed, LoadPlan, Polled, Receipt, Record, Run
+
+REPORTS = "sluice.batches"
+LATENCY_SAMPLES = 10  # of a batch, each standing for as many events
+
+
+def load_once(ports: LoadPorts, state: LoadState, policy: LoadPolicy) -> None:
+    """Move every stream forward by one poll.
+
+    The effects happen in this order, so that a crash between any two of them repeats work and
+    never loses or doubles an event:
+
+    1. Poll. Give up what was revoked.
+    2. Publish the dead letters of what was read. Durable on return.
+    3. Hand closed batches to the lanes: PUT, then COPY, ledger and fence in one transaction.
+    4. For the loads that have committed: remember their keys, commit the positions, report.
+    5. Claim what is newly assigned or was given up, restore its keys from the log, and seek to
+       where the warehouse stands.
+    """
+    polled = ports.log.poll(policy.poll_messages_max, policy.poll_seconds)
+    ports.metrics.count("load_polls")
+    _change_owners(ports, state, polled)
+    for topic, runs in _by_topic(state, polled.runs).items():
+        _read_stream(ports, state, topic, runs)
+    close_due(ports, state, policy.flush)
+    for answer in ports.lanes.finished():
+        if isinstance(answer, Claimed):
+            take_claims(ports, state, answer)
+        else:
+            _settle(ports, state, answer)
+    claim_due(ports, state)
+    restore_some(ports, state)
+
+
+def _change_owners(ports: LoadPorts, state: LoadState, polled: Polled) -> None:
+    """Dissolve what was revoked, take up what was assigned, stop where the log has a hole."""
+    if polled.revoked:
+        state.ownership.revoke(polled.revoked)
+        for partition in polled.revoked:
+            state.restoring.pop(partition, None)
+        for topic, batch in list(state.open.items()):
+            _replace_open(state, topic, batch.without(polled.revoked))
+    state.ownership.assign(polled.assigned)
+    for partition, why in polled.gone.items():
+        name = f"{partition.topic}/{partition.number}"
+        ports.note("log_hole", {"partition": name, "why": why})
+        give_up(ports, state, [partition], STOPPED_SECONDS)
+
+
+def _replace_open(state: LoadState, topic: str, batch: Batch | None) -> None:
+    if batch is None:
+        state.open.pop(topic, None)
+    else:
+        state.open[topic] = batch
+
+
+def _by_topic(state: LoadState, runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs that count: of owned partitions, from their position on."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        if state.ownership.owned(run.partition):
+            fresh = run.since(state.ownership.held[run.partition].position)
+            if len(fresh):
+                found.setdefault(run.partition.topic, []).append(fresh)
+    return found
+
+
+def _read_stream(ports: LoadPorts, state: LoadState, topic: str, runs: list[Run]) -> None:
+    """Judge a stream's runs, publish the dead letters, grow its batch."""
+    stream, held = state.streams[topic], state.ownership.held
+    while runs:
+        keys = {run.partition: held[run.partition].keys for run in runs}
+        try:
+            judged = stream.judge(runs, keys, None if stream.is_dead else state.breaker.check)
+            if judged.rejections:
+                ports.publisher.publish(ports.dead_letters(judged.rejections))
+        except BreakerOpenError as error:
+            ports.note("breaker_open", {"error": str(error)})
+            give_up(ports, state, list(error.tripped), STOPPED_SECONDS)
+            runs = [run for run in runs if run.partition not in error.tripped]
+        except (TransientError, SetupError) as error:
+            ports.note("read_failed", {"topic": topic, "error": str(error)})
+            give_up(ports, state, [run.partition for run in runs], error)
+            return
+        else:
+            _grow(ports, state, runs, judged)
+            return
+
+
+def _grow(ports: LoadPorts, state: LoadState, runs: Sequence[Run], judged: Judged) -> None:
+    """The runs are part of the open batch now, and their positions move on."""
+    topic = runs[0].partition.topic
+    spans = {}
+    for run in runs:
+        held = state.ownership.held[run.partition]
+        epoch = held.claim.epoch if held.claim is not None else 0
+        size = sum(map(len, filter(None, run.values)))
+        spans[run.partition] = Span(held.position, run.next_offset, epoch, size)
+        held.position = run.next_offset
+    if topic not in state.open:
+        state.open[topic] = Batch(topic, ports.clock.now())
+    state.open[topic].grow(judged, spans)
+    ports.metrics.count("load_events_read", sum(len(run) for run in runs), stream=topic)
+    for rejection in judged.rejections:
+        ports.metrics.count(
+            "load_events_dead",
+            stream=topic,
+            stage=rejection.stage.value,
+            reason=rejection.reason.value,
+        )
+
+
+def close_due(ports: LoadPorts, state: LoadState, policy: FlushPolicy) -> None:
+    """Hand due batches to the lanes, one a stream at a time; a full stream waits unread."""
+    now = ports.clock.now()
+    for topic, batch in list(state.open.items()):
+        held = state.ownership.held
+        given_up = any(not state.ownership.owned(p) for p in batch.spans if p in held)
+        if not (given_up or batch.due(policy, now)):
+            continue
+        if topic in state.loading:
+            if topic not in state.paused and batch.bytes >= policy.bytes_max:
+                ports.log.pause(state.ownership.of_topic(topic))
+                state.paused.add(topic)
+            continue
+        plan = plan_load(batch, state.streams[topic].contract, now)
+        del state.open[topic]
+        state.loading[topic] = plan, batch
+        ports.lanes.load(plan)
+
+
+def _settle(ports: LoadPorts, state: LoadState, receipt: Receipt) -> None:
+    """Take a load's end into account; after a failure, read again from the warehouse's word."""
+    plan, batch = state.loading.pop(receipt.topic)
+    if receipt.topic in state.paused:
+        state.paused.discard(receipt.topic)
+        owned = [p for p in state.ownership.of_topic(receipt.topic) if state.ownership.owned(p)]
+        ports.log.resume(owned)
+    if receipt.error is not None:
+        _dissolve(ports, state, plan, receipt.error)
+        return
+    now = ports.clock.now()
+    positions = {}
+    for span in plan.ranges:
+        held = state.ownership.held.get(span.partition)
+        if held is None or not state.ownership.owned(span.partition):
+            continue  # whoever has it now restores the keys from the log
+        positions[span.partition] = span.after
+        held.failures = 0
+        try:
+            if held.keys is not None:
+                held.keys.settle(span.after, now)
+        except TransientError as error:
+            ports.note("remember_failed", {"error": str(error)})
+            give_up(ports, state, [span.partition], error)
+    ports.log.commit(positions)
+    _report(ports, plan, receipt)
+    _measure(ports, batch, plan, receipt)
+
+
+def _dissolve(ports: LoadPorts, state: LoadState, plan: LoadPlan, error: Exception) -> None:
+    """A load has failed, or nobody knows: claim again, which tells where the warehouse stands."""
+    if not isinstance(error, (TransientError, SetupError)):
+        raise error
+    kind = "fenced" if isinstance(error, FencedError) else "transient"
+    kind = "setup" if isinstance(error, SetupError) else kind
+    ports.note("load_failed", {"batch": plan.batch, "kind": kind, "error": str(error)})
+    ports.metrics.count("load_retries", stream=plan.topic, kind=kind)
+    state.open.pop(plan.topic, None)
+    give_up(ports, state, state.ownership.of_topic(plan.topic), error)
+
+
+def _report(ports: LoadPorts, plan: LoadPlan, receipt: Receipt) -> None:
+    """Tell the control plane. The ledger has it all, so a failure here is only noted."""
+    report = {
+        "batch": plan.batch,
+        "topic": plan.topic,
+        "table": plan.table,
+        "rows": plan.rows,
+        "query_id": receipt.query_id,
+        "committed_at": ports.clock.now(),
+        "ranges": [
+            {
+                "partition": r.partition.number,
+                "first": r.first,
+                "after": r.after,
+                "events": r.events,
+                "loaded": r.loaded,
+                "duplicates": r.duplicates,
+                "dead": r.dead,
+            }
+            for r in plan.ranges
+        ],
+    }
+    try:
+        ports.publisher.publish([Record(REPORTS, orjson.dumps(report), plan.topic.encode())])
+    except (TransientError, SetupError) as error:
+        ports.note("report_failed", {"batch": plan.batch, "error": str(error)})
+
+
+def _measure(ports: LoadPorts, batch: Batch, plan: LoadPlan, receipt: Receipt) -> None:
+    """Counts and times of a committed batch."""
+    metrics, topic, now = ports.metrics, plan.topic, ports.clock.now()
+    metrics.count("load_batches", stream=topic)
+    metrics.count("load_events_loaded", plan.rows, stream=topic)
+    metrics.count("load_events_duplicate", sum(r.duplicates for r in plan.ranges), stream=topic)
+    metrics.observe("load_batch_rows", plan.rows, stream=topic)
+    metrics.observe("load_batch_bytes", receipt.bytes, stream=topic)
+    metrics.observe("load_seconds", receipt.seconds, stream=topic)
+    metrics.gauge("load_committed_timestamp_seconds", now / 1e6, stream=topic)
+    if not batch.received:
+        return
+    received = np.concatenate(batch.received)
+    share = max(1, len(received) // LATENCY_SAMPLES)
+    for sample in np.quantile(received, np.linspace(0.05, 0.95, LATENCY_SAMPLES)):
+        metrics.observe(
+            "event_latency_seconds",
+            max(0.0, (now - float(sample)) / 1e6),
+            times=share,
+            stream=topic,
+            hop="total",
+        )

@@ -1,0 +1,103 @@
+"""From an assigned partition to a delivering one: claim it, restore its keys, seek."""
+
+from collections.abc import Iterator
+
+from consumers.dedupe import PartitionKeys
+from consumers.loader import LoadPorts, LoadState, give_up
+from consumers.ownership import Held, Phase
+from schemas.errors import SetupError, TransientError
+from schemas.events import Claimed, Partition, Run
+
+
+def claim_due(ports: LoadPorts, state: LoadState) -> None:
+    """Ask the warehouse for partitions that wait, once no batch under way holds them."""
+    waiting = [p for p in state.ownership.due(ports.clock.monotonic()) if not state.batched(p)]
+    if not waiting:
+        return
+    try:
+        starts = {p: ports.reader.bounds(p)[0] for p in waiting}
+    except (TransientError, SetupError) as error:
+        ports.note("claim_failed", {"error": str(error)})
+        give_up(ports, state, waiting, error)
+        return
+    for partition in waiting:
+        state.ownership.held[partition].phase = Phase.CLAIMING
+    ports.lanes.claim(starts)
+
+
+def take_claims(ports: LoadPorts, state: LoadState, answer: Claimed) -> None:
+    """Begin to restore what the warehouse granted; ask again later for what it did not."""
+    held = state.ownership.held
+    mine = [p for p in answer.partitions if p in held and held[p].phase is Phase.CLAIMING]
+    if answer.error is not None:
+        if not isinstance(answer.error, TransientError | SetupError):
+            raise answer.error
+        ports.note("claim_failed", {"error": str(answer.error)})
+        give_up(ports, state, mine, answer.error)
+        return
+    for partition in mine:
+        held[partition].claim = answer.claims[partition]
+        try:
+            state.restoring[partition] = _restoring(ports, state, partition)
+        except (TransientError, SetupError) as error:
+            ports.note("restore_failed", {"error": str(error)})
+            give_up(ports, state, [partition], error)
+            continue
+        held[partition].phase = Phase.RESTORING
+        ports.metrics.count("load_claims", stream=partition.topic)
+
+
+def _restoring(ports: LoadPorts, state: LoadState, partition: Partition) -> Iterator[Run]:
+    """Open the partition's keys; what the log still has to add to them."""
+    here = state.ownership.held[partition]
+    claim = here.claim
+    stream = state.streams[partition.topic]
+    if claim is None or not stream.window:
+        return iter(())
+    store = ports.stores.open(partition, claim.next_offset, stream.window)
+    if store.lost:
+        ports.note("keys_lost", {"partition": _name(partition), "why": store.lost})
+    here.keys = PartitionKeys(partition, store, claim.next_offset, stream.window)
+    if here.keys.applied >= claim.next_offset:
+        return iter(())
+    oldest = ports.clock.now() - stream.window
+    first = max(here.keys.applied, ports.reader.offset_at(partition, max(oldest, 0) // 1000))
+    first = max(first, ports.reader.bounds(partition)[0])
+    return ports.reader.read(partition, first, claim.next_offset)
+
+
+def restore_some(ports: LoadPorts, state: LoadState) -> None:
+    """One more run for every partition that is being restored, so that polling goes on."""
+    for partition, runs in list(state.restoring.items()):
+        here = state.ownership.held[partition]
+        try:
+            run = next(runs, None)
+            if run is not None and here.keys is not None:
+                state.streams[partition.topic].restore(run, here.keys)
+                here.keys.settle(run.next_offset, ports.clock.now())
+                continue
+            _deliver(ports, state, partition, here)
+        except (TransientError, SetupError) as error:
+            ports.note("restore_failed", {"partition": _name(partition), "error": str(error)})
+            give_up(ports, state, [partition], error)
+
+
+def _deliver(ports: LoadPorts, state: LoadState, partition: Partition, here: Held) -> None:
+    """The keys are complete: read on from where the warehouse stands."""
+    del state.restoring[partition]
+    if here.claim is None:
+        return
+    if here.keys is not None:
+        here.keys.settle(here.claim.next_offset, ports.clock.now())
+    here.position = here.claim.next_offset
+    here.phase = Phase.OWNED
+    state.breaker.forget(partition)
+    ports.log.seek({partition: here.position})
+    if partition.topic not in state.paused:
+        ports.log.resume([partition])
+    else:
+        ports.log.pause([partition])
+
+
+def _name(partition: Partition) -> str:
+    return f"{partition.topic}/{partition.number}"

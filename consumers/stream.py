@@ -1,0 +1,246 @@
+"""One stream on its way through the loader: messages in, rows, duplicates and rejections out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from consumers.decode import Decoder, SchemaLookup
+from consumers.dedupe import PartitionKeys, key_hashes
+from consumers.judge import judge
+from schemas import avro, table
+from schemas.contract import DEAD_SUFFIX, Contract
+from schemas.errors import Stage
+from schemas.events import Message, Partition, RecordHeaders, Rejection, Run, Violation
+from schemas.keys import KeyHashes
+from schemas.rules import compile_rules
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of a partition's events."""
+
+    events: int
+    loaded: int
+    duplicates: int
+    dead: int
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.events + other.events,
+            self.loaded + other.loaded,
+            self.duplicates + other.duplicates,
+            self.dead + other.dead,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A poll's messages of one stream, judged: rows with file columns, and everything else."""
+
+    rows: pl.DataFrame
+    business_dates: pl.DataFrame  # partition, date, rows
+    received_at: Integers  # microseconds, of the rows
+    rejections: Sequence[Rejection]
+    counts: Mapping[Partition, Counts]
+
+
+class LoadStream:
+    """A contract, compiled for loading. Keeps caches, no positions."""
+
+    def __init__(self, contract: Contract, lookup: SchemaLookup) -> None:
+        self.contract = contract
+        self.topic = contract.topic
+        self.is_dead = contract.stream.endswith(DEAD_SUFFIX)
+        self.window = round(contract.dedupe_window.total_seconds() * 1_000_000)
+        self.rules = compile_rules(contract)
+        self._decoder = Decoder(contract, lookup)
+        self._file = table.FileColumns(contract)
+
+    def judge(
+        self,
+        runs: Sequence[Run],
+        keys: Mapping[Partition, PartitionKeys | None],
+        check: Callable[[Mapping[Partition, tuple[int, int]]], None] | None = None,
+    ) -> Judged:
+        """Verdicts on runs of different partitions; accepted keys are pending afterwards.
+
+        ``check`` sees each partition's events and rejects before any key is remembered, and
+        may raise. Raises TransientError when a schema cannot be looked up now.
+        """
+        read = _Read.of(runs)
+        decoded = self._decoder.decode(read.values)
+        rows = decoded.rows if decoded.rows is not None else np.arange(len(read.values))
+        broken = judge(decoded.frame, self.rules)
+        rejections = [
+            read.rejection(u.row, Stage.DECODE, (u.violation,), self.contract.stream)
+            for u in decoded.unreadable
+        ]
+        rejections += [
+            read.rejection(int(rows[b.row]), Stage.JUDGE, b.violations, self.contract.stream)
+            for b in broken
+        ]
+        dead = read.per_partition(
+            [u.row for u in decoded.unreadable] + [int(rows[b.row]) for b in broken]
+        )
+        if check is not None:
+            check({run.partition: (len(run), dead[place]) for place, run in enumerate(runs)})
+        frame = decoded.frame
+        if broken:
+            keep = np.ones(len(rows), dtype=np.bool_)
+            keep[[b.row for b in broken]] = False
+            frame, rows = frame.filter(pl.Series(keep)), rows[keep]
+        return self._accepted(runs, read, _Good(frame, rows), rejections, dead, keys)
+
+    def restore(self, run: Run, keys: PartitionKeys) -> None:
+        """Remember what was accepted of a run whose batch has committed long ago."""
+        self.judge([run], {run.partition: keys})
+
+    def _accepted(  # noqa: PLR0913, PLR0917 - the parts of one judgement
+        self,
+        runs: Sequence[Run],
+        read: "_Read",
+        good: "_Good",
+        rejections: Sequence[Rejection],
+        dead: Sequence[int],
+        keys: Mapping[Partition, PartitionKeys | None],
+    ) -> Judged:
+        offsets = read.offsets[good.rows]
+        numbers = read.numbers[good.rows]
+        stamps = _stamps(good.frame, read.timestamps[good.rows])
+        duplicate = np.zeros(len(good.rows), dtype=np.bool_)
+        edges = np.searchsorted(good.rows, read.edges)
+        if self.window:
+            hashes = key_hashes(good.frame.select(self._dedupe_key()).to_series())
+            for place, run in enumerate(runs):
+                part = slice(int(edges[place]), int(edges[place + 1]))
+                known = keys[run.partition]
+                if known is None:
+                    continue
+                duplicate[part] = known.duplicates(
+                    KeyHashes(hashes.h1[part], hashes.h2[part], hashes.null[part]),
+                    offsets[part],
+                    stamps[part],
+                )
+        frame = good.frame.with_columns(
+            pl.Series(table.PARTITION, numbers, dtype=pl.Int32), pl.Series(table.OFFSET, offsets)
+        )
+        counts = {}
+        for place, run in enumerate(runs):
+            part = slice(int(edges[place]), int(edges[place + 1]))
+            doubled = int(duplicate[part].sum())
+            loaded = part.stop - part.start - doubled
+            counts[run.partition] = Counts(len(run), loaded, doubled, dead[place])
+        if duplicate.any():
+            frame, stamps = frame.filter(pl.Series(~duplicate)), stamps[~duplicate]
+        return Judged(self._file.of(frame), self._business_dates(frame), stamps, rejections, counts)
+
+    def _dedupe_key(self) -> pl.Expr:
+        """The event id; for events of other producers, key and version."""
+        names = (*self.contract.key, *self.contract.version)
+        if not names:
+            return pl.col(avro.ID)
+        return pl.coalesce(
+            pl.col(avro.ID),
+            pl.concat_str([pl.col(n).cast(pl.String) for n in names], separator="|"),
+        )
+
+    def _business_dates(self, frame: pl.DataFrame) -> pl.DataFrame:
+        name = self.contract.business_date
+        date = pl.col(name).cast(pl.Date) if name else pl.lit(None, dtype=pl.Date)
+        return (
+            frame.lazy()
+            .select(pl.col(table.PARTITION).alias("partition"), date.alias("date"))
+            .group_by("partition", "date")
+            .agg(pl.len().alias("rows"))
+            .collect()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Good:
+    """Rows that keep all rules, and which messages they were."""
+
+    frame: pl.DataFrame
+    rows: Integers
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Several partitions' runs, end to end."""
+
+    runs: Sequence[Run]
+    values: Sequence[bytes | None]
+    offsets: Integers
+    numbers: Integers
+    timestamps: Integers  # milliseconds
+    edges: Integers  # where each run begins, and the end
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> "_Read":
+        if len(runs) == 1:
+            values = runs[0].values
+        else:
+            values = [value for run in runs for value in run.values]
+        sizes = [len(run) for run in runs]
+        return cls(
+            runs,
+            values,
+            np.concatenate([run.offsets for run in runs]),
+            np.repeat(np.array([run.partition.number for run in runs]), sizes),
+            np.concatenate([run.timestamps for run in runs]),
+            np.concatenate([[0], np.cumsum(sizes)]),
+        )
+
+    def per_partition(self, rows: Sequence[int]) -> list[int]:
+        """How many of these rows each run has."""
+        places = np.searchsorted(self.edges, np.asarray(rows, dtype=np.int64), side="right") - 1
+        return [int(n) for n in np.bincount(places, minlength=len(self.runs))]
+
+    def rejection(
+        self, row: int, stage: Stage, violations: tuple[Violation, ...], stream: str
+    ) -> Rejection:
+        """The message of a row as a rejection, with its key and headers."""
+        place = int(np.searchsorted(self.edges, row, side="right")) - 1
+        run = self.runs[place]
+        message = run.messages[row - int(self.edges[place])]
+        value = self.values[row]
+        header = value[: avro.HEADER.size] if value is not None else b""
+        framed = len(header) == avro.HEADER.size and header[0] == avro.MAGIC
+        return Rejection(
+            stream=stream,
+            stage=stage,
+            violations=violations,
+            value=value,
+            key=_bytes(message.key()),
+            headers=_headers(message),
+            partition=run.partition.number,
+            offset=int(self.offsets[row]),
+            schema_id=avro.HEADER.unpack(header)[1] if framed else None,
+            seen_at=int(self.timestamps[row]) * 1000,
+        )
+
+
+def _stamps(frame: pl.DataFrame, timestamps: Integers) -> Integers:
+    """When each event was received (microseconds): our own field, or else the log's time."""
+    received = frame[avro.RECEIVED_AT].to_physical()
+    if received.null_count():
+        received = received.fill_null(pl.Series(timestamps * 1000))
+    return received.to_numpy()
+
+
+def _bytes(key: bytes | str | None) -> bytes | None:
+    return key.encode() if isinstance(key, str) else key
+
+
+def _headers(message: Message) -> RecordHeaders:
+    found = message.headers() or ()
+    pairs = found.items() if isinstance(found, Mapping) else found
+    return tuple(
+        (name, value if isinstance(value, bytes) else str(value or "").encode())
+        for name, value in pairs
+    )
