@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from schemas.errors import SetupError
+from services.redaction import HIDDEN
 
 COMMAND_SECONDS_MAX = 10
 
@@ -26,7 +27,16 @@ SecretName = Annotated[str, AfterValidator(_named)]
 
 
 def resolve(name: str, environ: dict[str, str], root: Path) -> str:
-    """The secret's text, without a trailing newline. Raises SetupError, naming the reference."""
+    """The secret's text, without a trailing newline. Raises SetupError, naming the reference.
+
+    From then on logs mask it (:mod:`services.redaction`).
+    """
+    text = _fetch(name, environ, root)
+    HIDDEN.hide(text)
+    return text
+
+
+def _fetch(name: str, environ: dict[str, str], root: Path) -> str:
     kind, _, rest = name.partition(":")
     match kind:
         case "env":

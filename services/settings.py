@@ -194,6 +194,11 @@ class Poller(Section):
         description="Tries of one request before the stream waits for its next turn.",
     )
     backoff_seconds_max: float = Field(default=60, gt=0, description="Longest wait between tries.")
+    setup_retry_seconds: float = Field(
+        default=300,
+        gt=0,
+        description="Wait of a stream whose failure needs somebody to change something.",
+    )
 
 
 class Loader(Section):

@@ -1,0 +1,16 @@
+"""Kafka as our log: one adapter for every port that touches it."""
+
+from services.adapters.kafka.admin import KafkaAdmin, TopicSpec
+from services.adapters.kafka.log import KafkaLog
+from services.adapters.kafka.publish import KafkaPublisher, KafkaTransactions
+from services.adapters.kafka.reader import KafkaLogReader, read_compacted
+
+__all__ = [
+    "KafkaAdmin",
+    "KafkaLog",
+    "KafkaLogReader",
+    "KafkaPublisher",
+    "KafkaTransactions",
+    "TopicSpec",
+    "read_compacted",
+]

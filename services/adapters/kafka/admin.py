@@ -1,0 +1,173 @@
+"""Topics, and what monitors ask of a cluster."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # its documented names
+    AdminClient,
+    ClusterMetadata,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from schemas.events import Partition
+from services.adapters.kafka.clients import QUIET, ClientConfig
+from services.adapters.kafka.errors import kafka_error, translating
+
+SECONDS_MAX = 15.0
+REPLICATION = 3  # where there are as many brokers
+FOREVER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it should be. ``replication`` None: three, or the brokers there are."""
+
+    name: str
+    partitions: int
+    replication: int | None = None
+    retention_ms: int = FOREVER
+    compact: bool = False
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The topic's configuration."""
+        kept = {"cleanup.policy": "compact" if self.compact else "delete"}
+        if not self.compact:
+            kept["retention.ms"] = str(self.retention_ms)
+        return {**kept, **self.config}
+
+
+class KafkaAdmin:
+    """Every call waits for the cluster and raises TransientError or SetupError."""
+
+    def __init__(self, client: ClientConfig) -> None:
+        with translating("admin"):
+            self._admin = AdminClient({**QUIET, **client})
+
+    def cluster_id(self) -> str:
+        """The cluster's own name for itself."""
+        return str(self._metadata().cluster_id)
+
+    def brokers(self) -> int:
+        """How many brokers there are."""
+        return len(self._metadata().brokers)
+
+    def topics(self) -> Mapping[str, int]:
+        """Partition counts by topic, without Kafka's own."""
+        found = self._metadata().topics.items()
+        return {
+            name: len(topic.partitions)
+            for name, topic in found
+            if topic.error is None and not name.startswith("__")
+        }
+
+    def ensure_topics(self, specs: Iterable[TopicSpec]) -> list[str]:
+        """Create what is missing; say how the others differ, without changing them."""
+        wanted = {spec.name: spec for spec in specs}
+        there = self.topics()
+        old = [spec for name, spec in wanted.items() if name in there]
+        new = [spec for name, spec in wanted.items() if name not in there]
+        if new:
+            self._create(new)
+        settings = self._settings([spec.name for spec in old]) if old else {}
+        return [
+            text
+            for spec in old
+            for text in _differences(spec, there[spec.name], settings[spec.name])
+        ]
+
+    def delete_records(self, before: Mapping[Partition, int]) -> None:
+        """Forget everything below these offsets, as retention would."""
+        targets = [TopicPartition(*partition, offset) for partition, offset in before.items()]
+        self._results(lambda: self._admin.delete_records(targets, request_timeout=SECONDS_MAX))
+
+    def lag(self, group: str) -> Mapping[Partition, int]:
+        """Messages between what the group has committed and the end, by partition."""
+        ask = [ConsumerGroupTopicPartitions(group)]
+        (state,) = self._results(
+            lambda: self._admin.list_consumer_group_offsets(ask, request_timeout=SECONDS_MAX)
+        ).values()
+        committed = {
+            Partition(one.topic, one.partition): one.offset
+            for one in state.topic_partitions
+            if one.offset >= 0
+        }
+        if not committed:
+            return {}
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # confluent-kafka's gap
+        ends = self._results(
+            lambda: self._admin.list_offsets(
+                {TopicPartition(*partition): latest for partition in committed},
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=SECONDS_MAX,
+            )
+        )
+        after = {Partition(one.topic, one.partition): end.offset for one, end in ends.items()}
+        return {partition: after[partition] - offset for partition, offset in committed.items()}
+
+    def _metadata(self) -> ClusterMetadata:
+        with translating("admin"):
+            return self._admin.list_topics(timeout=SECONDS_MAX)
+
+    def _create(self, specs: Sequence[TopicSpec]) -> None:
+        default = min(REPLICATION, self.brokers())
+        topics = [
+            NewTopic(spec.name, spec.partitions, spec.replication or default, config=spec.settings)
+            for spec in specs
+        ]
+        with translating("admin, create topics"):
+            for future in self._admin.create_topics(topics, request_timeout=SECONDS_MAX).values():
+                try:
+                    future.result()
+                except KafkaException as error:
+                    if kafka_error(error).name() != "TOPIC_ALREADY_EXISTS":  # another was faster
+                        raise
+
+    def _settings(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        found = self._results(
+            lambda: self._admin.describe_configs(resources, request_timeout=SECONDS_MAX)
+        )
+        return {
+            resource.name: {name: str(entry.value) for name, entry in entries.items()}
+            for resource, entries in found.items()
+        }
+
+    def _results(self, ask: Callable[[], Mapping[Any, Future[Any]]]) -> dict[Any, Any]:
+        with translating("admin"):
+            return {key: future.result() for key, future in ask().items()}
+
+
+def _differences(spec: TopicSpec, partitions: int, settings: Mapping[str, str]) -> list[str]:
+    found = []
+    if partitions < spec.partitions:
+        found.append(
+            f"{spec.name} has {partitions} partition(s) and should have {spec.partitions}: "
+            "add them when no loader is behind, since keys move to other partitions"
+        )
+    for name, value in spec.settings.items():
+        actual = settings.get(name, "")
+        if name == "retention.ms" and _keeps(actual, value):
+            continue
+        if actual != value:
+            found.append(f"{spec.name} has {name}={actual} and should have {value}: alter it")
+    return found
+
+
+def _keeps(actual: str, wanted: str) -> bool:
+    """Whether a retention is as long as wanted, or longer."""
+    if int(actual) == FOREVER:
+        return True
+    return int(wanted) != FOREVER and int(actual) >= int(wanted)

@@ -1,0 +1,128 @@
+"""Reading ranges of the log outside any group."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from confluent_kafka import Message, TopicPartition
+
+from schemas.errors import SetupError, TransientError
+from schemas.events import Partition, Run
+from services.adapters.kafka.clients import ClientConfig, consumer
+from services.adapters.kafka.errors import translated, translating
+from services.adapters.kafka.runs import as_run
+
+QUERY_SECONDS_MAX = 10.0
+STALL_SECONDS_MAX = 20.0
+POLL_SECONDS = 0.05  # a poll that cannot fill itself waits this long
+POLL_MESSAGES = 20_000
+
+
+class KafkaLogReader:
+    """Port ``LogReader``. Every :meth:`read` has a consumer of its own."""
+
+    def __init__(self, client: ClientConfig, stall_seconds_max: float = STALL_SECONDS_MAX) -> None:
+        self._client = client
+        self._stall_seconds_max = stall_seconds_max
+        self._query, _ = consumer(client, "reader", group_id="sluice-reader")
+
+    def partitions(self, topic: str) -> Sequence[Partition]:
+        """See the port."""
+        with translating(f"reader, {topic}"):
+            found = self._query.list_topics(topic, QUERY_SECONDS_MAX).topics.get(topic)
+        if found is None or found.error is not None:
+            return ()
+        return tuple(Partition(topic, number) for number in sorted(found.partitions))
+
+    def bounds(self, partition: Partition) -> tuple[int, int]:
+        """See the port."""
+        with translating(f"reader, {partition.topic}/{partition.number}"):
+            low, high = self._query.get_watermark_offsets(
+                TopicPartition(*partition), QUERY_SECONDS_MAX
+            )
+        return low, high
+
+    def offset_at(self, partition: Partition, timestamp: int) -> int:
+        """See the port."""
+        with translating(f"reader, {partition.topic}/{partition.number}"):
+            wanted = [TopicPartition(*partition, timestamp)]
+            (found,) = self._query.offsets_for_times(wanted, QUERY_SECONDS_MAX)
+        return found.offset if found.offset >= 0 else self.bounds(partition)[1]
+
+    def read(self, partition: Partition, first: int, after: int) -> Iterator[Run]:
+        """See the port. Raises SetupError where the log no longer holds ``first``."""
+        if first >= after:
+            return
+        where = f"reader, {partition.topic}/{partition.number}"
+        client, alarm = consumer(
+            self._client, where, group_id="sluice-reader", enable_partition_eof=True
+        )
+        try:
+            client.assign([TopicPartition(*partition, first)])
+            position, moved = first, time.monotonic()
+            while position < after:
+                with translating(where):
+                    found = client.consume(POLL_MESSAGES, POLL_SECONDS)
+                messages, reached = _sorted_out(found, where)
+                run = _before(as_run(partition, messages), after) if messages else None
+                if run is not None:
+                    yield run
+                if reached > position:
+                    position, moved = reached, time.monotonic()
+                elif time.monotonic() - moved > self._stall_seconds_max:
+                    raise alarm.taken() or TransientError(
+                        f"stopped at {position} of [{first}, {after}) for "
+                        f"{self._stall_seconds_max:g} s",
+                        where=where,
+                        remedy="an open transaction or a broker that is down; tried again",
+                    )
+        finally:
+            client.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._query.close()
+
+
+def read_compacted(client: ClientConfig, topic: str) -> dict[bytes, bytes]:
+    """The last value of every key; a key whose last value is null is absent."""
+    reader = KafkaLogReader(client)
+    last: dict[bytes, bytes | None] = {}
+    try:
+        for partition in reader.partitions(topic):
+            for run in reader.read(partition, *reader.bounds(partition)):
+                for message, value in zip(run.messages, run.values, strict=True):
+                    key = message.key()
+                    last[key.encode() if isinstance(key, str) else key or b""] = value
+    finally:
+        reader.close()
+    return {key: value for key, value in last.items() if value is not None}
+
+
+def _sorted_out(found: list[Message], where: str) -> tuple[list[Message], int]:
+    """The messages without errors, and the offset that reading has reached; -1: none."""
+    messages, reached = [], -1
+    for message in found:
+        error = message.error()
+        if error is None:
+            messages.append(message)
+        elif error.name() == "_PARTITION_EOF":
+            reached = max(reached, message.offset() or 0)
+        elif error.name() == "_AUTO_OFFSET_RESET":
+            raise SetupError(
+                f"the log no longer holds what is to be read: {error.str()}",
+                where=where,
+                remedy="ask for a later range, or raise the topic's retention",
+            )
+        else:
+            raise translated(error, where)
+    if messages:
+        reached = max(reached, int(messages[-1].offset() or 0) + 1)
+    return messages, reached
+
+
+def _before(run: Run, after: int) -> Run | None:
+    count = int(np.searchsorted(run.offsets, after))
+    if count == len(run):
+        return run
+    return as_run(run.partition, list(run.messages[:count])) if count else None  # type: ignore[arg-type] # ours are Messages

@@ -1,0 +1,38 @@
+"""The gateway's sink in memory. Fits :class:`services.gateway.ports.Sink`."""
+
+import asyncio
+from collections.abc import Sequence
+
+from schemas.errors import SluiceError
+from schemas.events import Record
+
+RECORD_BYTES_MAX = 1_000_000
+
+
+class MemorySink:
+    """Keeps the records, or raises ``failure``; publishers wait while ``open`` is clear."""
+
+    def __init__(self, record_bytes_max: int = RECORD_BYTES_MAX) -> None:
+        self.records: list[Record] = []
+        self.failure: SluiceError | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+        self.closed = False
+        self.pending = 0
+        self.record_bytes_max = record_bytes_max
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        """Kept on return."""
+        self.pending += len(records)
+        try:
+            await self.open.wait()
+            if self.failure is not None:
+                raise self.failure
+            self.records += records
+        finally:
+            self.pending -= len(records)
+
+    async def close(self, seconds_max: float) -> None:
+        """Nothing is pending but what waits for ``open``."""
+        del seconds_max
+        self.closed = True

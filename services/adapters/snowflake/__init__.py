@@ -1,0 +1,6 @@
+"""The warehouse on Snowflake, through its Python connector."""
+
+from services.adapters.snowflake.connection import connection_arguments, embedded_arguments
+from services.adapters.snowflake.warehouse import SnowflakeWarehouse
+
+__all__ = ["SnowflakeWarehouse", "connection_arguments", "embedded_arguments"]

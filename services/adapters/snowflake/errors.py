@@ -1,0 +1,102 @@
+"""The connector's errors, classed by what one does about them: the only place that looks."""
+
+from typing import Final
+
+from snowflake.connector import errors
+
+from schemas.errors import SetupError, TransientError
+
+PLACE = "snowflake"
+
+# errno: what to do. Numbers as in Snowflake's error messages, without leading zeros.
+_SETUP: Final = {
+    904: "a column is missing: run `sluice migrate`, or compare table and contract",
+    1003: "report this statement: it is not valid on this warehouse",
+    2003: "create the object (`sluice migrate`), or grant the role access to it",
+    2043: "create the object (`sluice migrate`), or grant the role access to it",
+    3001: "grant the role the privilege that the message names",
+    606: "grant the role USAGE on the warehouse and name it in snowflake.warehouse",
+    2141: "grant the role USAGE on the warehouse and name it in snowflake.warehouse",
+    90073: "the resource monitor's quota is used up: raise it or wait for its next period",
+    90105: "create the database, or grant the role USAGE on it",
+    90106: "create the schema, or grant the role USAGE on it",
+    390100: "check snowflake.user and its secret",
+    390101: "check snowflake.user and its secret",
+    390102: "the user is disabled: enable it",
+    390144: "register this key's public half: ALTER USER ... SET RSA_PUBLIC_KEY",
+    390186: "grant the role to the user",
+    390189: "check snowflake.role",
+    390303: "the OAuth token is not valid: renew it",
+    390318: "the OAuth token has expired: renew it",
+    390422: "allow this address in the account's network policy",
+    390432: "allow this address in the account's network policy",
+}
+_TRANSIENT: Final = frozenset(
+    {
+        8,  # DuckDB: another transaction changed the same rows
+        603,  # internal error
+        604,  # cancelled
+        608,  # the warehouse is being suspended or resumed
+        609,
+        610,  # deadlock
+        625,  # locked for longer than LOCK_TIMEOUT; or a statement after a failed one
+        630,  # statement time-out
+        707,  # a result or table changed under the statement
+        90001,
+        253003,  # a staged file could not be uploaded
+        390110,
+        390111,
+        390112,  # session gone
+        390114,  # token expired
+        390195,  # id token invalid
+        390201,
+    }
+)
+_CONNECTION: Final = frozenset({250001, 250002, 250003, 250005, 250006, 290401, 390103, 390104})
+_TRANSIENT_STATES: Final = ("08", "40", "53", "57", "58", "XX")  # classes of SQLSTATE
+_DATA: Final = range(100_000, 101_000)
+
+
+def translated(error: errors.Error, doing: str) -> TransientError | SetupError:
+    """What to raise from a connector's error. ``doing`` is a phrase such as ``COPY``."""
+    number = error.errno
+    text = f"{doing}: {_message(error)}"
+    if number in _SETUP:
+        return SetupError(text, where=PLACE, remedy=_SETUP[number])
+    if number in _TRANSIENT or lost_connection(error):
+        return TransientError(text, where=PLACE)
+    if number in _DATA:
+        return SetupError(
+            text,
+            where=PLACE,
+            remedy="a value does not fit its column: compare the contract with the table",
+        )
+    if (error.sqlstate or "").startswith(_TRANSIENT_STATES):
+        return TransientError(text, where=PLACE)
+    return _by_class(error, text)
+
+
+def lost_connection(error: errors.Error) -> bool:
+    """Whether the session is gone, or was never there, so that a ROLLBACK would hang or fail."""
+    state = error.sqlstate or ""
+    return error.errno in _CONNECTION or state.startswith("08") or _by_io(error)
+
+
+def _by_io(error: errors.Error) -> bool:
+    return isinstance(error, errors.OperationalError | errors.InterfaceError)
+
+
+_OURS: Final = (errors.ProgrammingError, errors.NotSupportedError, errors.IntegrityError)
+
+
+def _by_class(error: errors.Error, text: str) -> TransientError | SetupError:
+    if isinstance(error, _OURS):
+        return SetupError(
+            text, where=PLACE, remedy="look the number up in Snowflake's documentation"
+        )
+    return TransientError(text, where=PLACE)
+
+
+def _message(error: errors.Error) -> str:
+    lines = str(error.msg or error).splitlines()
+    return " ".join(line.strip() for line in lines[:4])[:500]

@@ -1,0 +1,33 @@
+"""DuckDB's errors as Snowflake's, so that a client sees an error and not an HTTP 500.
+
+The connector retries an HTTP 500 for a long time; an error with a number ends the statement.
+"""
+
+import duckdb
+from snowflake.connector.errors import ProgrammingError
+
+NULL_IN_NOT_NULL = (100072, "22000")
+CONSTRAINT = (200001, "22000")  # Snowflake does not enforce keys; DuckDB does
+ABORTED = (625, "57014")  # a statement after a failed one in the same transaction
+CONFLICT = (8, "40001")  # another transaction changed the same rows
+BAD_VALUE = (100069, "22P02")
+INTERNAL = (603, "XX000")
+
+
+def as_snowflake(error: duckdb.Error) -> ProgrammingError:
+    """The same error with Snowflake's number and SQL state."""
+    text = str(error).split("\n", 1)[0]
+    errno, sqlstate = _code(error, text)
+    return ProgrammingError(msg=f"{type(error).__name__}: {text}", errno=errno, sqlstate=sqlstate)
+
+
+def _code(error: duckdb.Error, text: str) -> tuple[int, str]:
+    match error:
+        case duckdb.ConstraintException():
+            return NULL_IN_NOT_NULL if "NOT NULL" in text else CONSTRAINT
+        case duckdb.TransactionException():
+            return ABORTED if "aborted" in text.lower() else CONFLICT
+        case duckdb.InvalidInputException() | duckdb.OutOfRangeException():
+            return BAD_VALUE
+        case _:
+            return INTERNAL

@@ -1,0 +1,250 @@
+"""The webhook endpoint as an ASGI application."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from producers import receive as steps
+from producers.receive import Limits, Received
+from producers.refusal import Refusal, RefusalReason
+from producers.webhook import Answer, WebhookSource
+from schemas.errors import SetupError, TransientError
+from schemas.events import Delivery, Record
+from services.gateway import door, responses
+from services.gateway.ports import GatewayPorts
+from services.gateway.responses import Response
+from services.settings import Gateway as GatewaySettings
+
+PREFIX = "/v1/in/"
+INLINE_BYTES_MAX = 128_000  # larger bodies are read in a thread, so that the others need not wait
+INLINE_GZIP_BYTES_MAX = 8_000
+LINGER_SECONDS = 1.0  # how long a refused body is still read, so that its sender sees the answer
+RECORD_OVERHEAD_BYTES = 100  # of one record in a request to the broker, and some
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Gateway:
+    """``POST /v1/in/{source}``. Every delivery is answered; 2xx means that the log has it."""
+
+    def __init__(self, ports: GatewayPorts, settings: GatewaySettings) -> None:
+        self._ports = ports
+        self._settings = settings
+        self._door = door.Door(ports.sources, settings)
+        self._limits = Limits(
+            inflated_bytes_max=settings.inflated_bytes_max,
+            events_max=settings.events_max,
+            depth_max=settings.depth_max,
+            keys_max=settings.keys_max,
+        )
+        self._thread = ThreadPoolExecutor(1, "gateway-large-bodies")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        path = scope["path"]
+        source = self._ports.sources.get(path[len(PREFIX) :]) if path.startswith(PREFIX) else None
+        headers = door.headers_of(scope["headers"])
+        response = await self._respond(scope, headers, source, receive)
+        if response is None:
+            return  # the client has gone
+        name = source.name if source is not None else "unknown"
+        self._ports.metrics.count("gateway_requests", source=name, status=str(response.status))
+        if response.reason is not None:
+            self._ports.metrics.count("gateway_refusals", source=name, reason=response.reason)
+        await _send(response, receive, send)
+
+    async def _respond(
+        self,
+        scope: Scope,
+        headers: Mapping[str, str],
+        source: WebhookSource | None,
+        receive: Receive,
+    ) -> Response | None:
+        refusal = self._refusal(scope, headers, source)
+        if source is None or refusal is not None:
+            return responses.problem(refusal or door.NOWHERE, close=self._unread(headers))
+        body = await self._body(receive)
+        if body is None:
+            return None
+        if isinstance(body, Refusal):
+            return responses.problem(body, close=True)
+        query = scope["query_string"].decode("latin-1")
+        delivery = Delivery(
+            source=source.name,
+            headers=headers,
+            body=body,
+            payload=body,
+            received_at=self._ports.clock.now(),
+            method=scope["method"],
+            url=f"{scope['path']}?{query}" if query else scope["path"],
+        )
+        started = self._ports.clock.monotonic()
+        response = await self._answer_in_time(delivery, source)
+        seconds = self._ports.clock.monotonic() - started
+        self._ports.metrics.observe("gateway_ack_seconds", seconds, source=source.name)
+        self._ports.metrics.count("gateway_bytes", len(body), source=source.name)
+        return response
+
+    def _refusal(
+        self, scope: Scope, headers: Mapping[str, str], source: WebhookSource | None
+    ) -> Refusal | None:
+        """Why the body is not read."""
+        oversized = self._door.oversized(scope["headers"])
+        if oversized is not None or source is None:
+            return oversized
+        now = self._ports.clock.monotonic()
+        refusal = self._door.refusal(source, scope["method"], headers, now)
+        if refusal is None and self._ports.sink.pending >= self._settings.in_flight_events_max:
+            return door.busy("too many events wait for the broker")
+        return refusal
+
+    def _unread(self, headers: Mapping[str, str]) -> bool:
+        """Whether a body follows that is not worth reading to its end."""
+        length = door.content_length(headers) or 0
+        return length > self._settings.body_bytes_max or "transfer-encoding" in headers
+
+    async def _body(self, receive: Receive) -> bytes | Refusal | None:
+        """The body as it came; None if the client has gone. Counts while it reads."""
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._settings.body_seconds_max):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    part = message.get("body", b"")
+                    parts.append(part)
+                    size += len(part)
+                    if size > self._settings.body_bytes_max:
+                        return door.too_large(self._settings.body_bytes_max)
+                    if not message.get("more_body", False):
+                        return parts[0] if len(parts) == 1 else b"".join(parts)
+        except TimeoutError:
+            return door.too_slow(self._settings.body_seconds_max)
+
+    async def _answer_in_time(self, delivery: Delivery, source: WebhookSource) -> Response:
+        """The answer, after ``ack_seconds_max`` at the latest."""
+        try:
+            async with asyncio.timeout(self._settings.ack_seconds_max):
+                return await self._take_in(delivery, source)
+        except TimeoutError:
+            return responses.problem(_unavailable("no acknowledgement by the broker in time"))
+
+    async def _take_in(self, delivery: Delivery, source: WebhookSource) -> Response:
+        """Read the delivery, publish what it became, and only then say so."""
+        if delivery.method != "POST":
+            answer = steps.handshake(delivery, source)
+            if answer is None:
+                return responses.problem(door.wrong_method(source))
+            return responses.answered(answer)
+        outcome = await self._outcome(delivery, source)
+        match outcome:
+            case Refusal():
+                return responses.problem(outcome, challenge=source.challenge)
+            case Answer():
+                return responses.answered(outcome)
+            case Received():
+                refusal = await self._published(outcome)
+                if refusal is not None:
+                    return responses.problem(refusal)
+                return responses.receipt(outcome)
+
+    async def _outcome(
+        self, delivery: Delivery, source: WebhookSource
+    ) -> Refusal | Answer | Received:
+        packed = "content-encoding" in delivery.headers
+        if len(delivery.body) <= (INLINE_GZIP_BYTES_MAX if packed else INLINE_BYTES_MAX):
+            return steps.receive(delivery, source, self._ports.encoders, self._limits)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, steps.receive, delivery, source, self._ports.encoders, self._limits
+        )
+
+    async def _published(self, received: Received) -> Refusal | None:
+        """Events and dead letters in the log together, or why not."""
+        records: Sequence[Record] = received.records
+        if received.rejections:
+            records = (*records, *self._ports.dead_letters(received.rejections))
+        refusal = self._unfit(records)
+        if refusal is not None or not records:
+            return refusal
+        sink, metrics = self._ports.sink, self._ports.metrics
+        try:
+            await sink.publish(records)
+        except TransientError as error:
+            return _unavailable("the broker did not take the events", error.retry_after)
+        except SetupError:
+            # whose setup is the operator's business; the sender can only come back
+            return _unavailable("the broker refused the events")
+        finally:
+            metrics.gauge("gateway_in_flight_events", sink.pending)
+        self._count(received)
+        return None
+
+    def _count(self, received: Received) -> None:
+        metrics = self._ports.metrics
+        for stream, number in Counter(record.topic for record in received.records).items():
+            metrics.count("gateway_events", number, stream=stream)
+        dead = Counter((one.stream, one.reason) for one in received.rejections)
+        for (stream, reason), number in dead.items():
+            metrics.count("gateway_events_dead", number, stream=stream, reason=reason)
+
+    def _unfit(self, records: Sequence[Record]) -> Refusal | None:
+        """A refusal if there is no room for the records, or one of them is too large."""
+        pending, room = self._ports.sink.pending, self._settings.in_flight_events_max
+        if pending and pending + len(records) > room:
+            return door.busy("too many events wait for the broker")
+        bytes_max = self._ports.sink.record_bytes_max
+        if any(_bytes(record) > bytes_max for record in records):
+            return Refusal(
+                413,
+                RefusalReason.TOO_LARGE,
+                f"an event needs more than the {bytes_max} bytes that the log takes at once",
+                remedy="send smaller events; nothing of this body was stored",
+            )
+        return None
+
+
+def _bytes(record: Record) -> int:
+    extra = sum(len(name) + len(value) for name, value in record.headers)
+    return len(record.value) + len(record.key or b"") + extra + RECORD_OVERHEAD_BYTES
+
+
+def _unavailable(what: str, retry_after: float | None = None) -> Refusal:
+    return Refusal(
+        503,
+        RefusalReason.UNAVAILABLE,
+        what,
+        remedy="send it again with the same id: what was stored all the same is not doubled",
+        headers=(("retry-after", str(round(max(retry_after or 0, door.RETRY_SECONDS)))),),
+    )
+
+
+async def _send(response: Response, receive: Receive, send: Send) -> None:
+    headers = list(response.headers)
+    if response.close:
+        headers.append((b"connection", b"close"))
+    start = {"type": "http.response.start", "status": response.status, "headers": headers}
+    await send(start)
+    if not response.close:
+        await send({"type": "http.response.body", "body": response.body})
+        return
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    await _linger(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _linger(receive: Receive) -> None:
+    """Reads on for a moment: a connection closed upon unread bytes would take the answer along."""
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return

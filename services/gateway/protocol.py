@@ -1,0 +1,123 @@
+"""uvicorn's HTTP protocol with its gaps closed: head size, head time, and errors as problems."""
+
+from asyncio import TimerHandle, Transport
+
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from producers.refusal import Refusal, RefusalReason
+from services.gateway import door, responses
+from services.settings import Gateway as GatewaySettings
+
+CHUNKING_RATIO = 8  # chunks of one byte need six on the wire
+
+
+def bounded_protocol(settings: GatewaySettings) -> type[HttpToolsProtocol]:
+    """A protocol class for :class:`uvicorn.Config` with the settings' limits."""
+
+    class Bounded(BoundedProtocol):
+        limits = settings
+
+    return Bounded
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A request's head has a largest size (431) and a longest time (408).
+
+    The application sees complete heads only, so it cannot do this. Bytes that are no HTTP are
+    answered with 400, but never before the answer to a complete request that came earlier on
+    the same connection.
+    """
+
+    limits: GatewaySettings
+    _begun = False  # whether there has been a complete head
+    _head_open = True  # from a message's end, or the connection's start, to the next head's end
+    _bytes = 0  # of the head, or of what follows it
+    _head_timer: TimerHandle | None = None
+
+    @override
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as uvicorn
+        super().connection_made(transport)
+        self._arm()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._bytes += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if not self._head_open:
+            if self._bytes > self._body_bytes_max():
+                self._refuse(door.too_large(self.limits.body_bytes_max))
+        elif self._bytes > self.limits.header_bytes_max:
+            self._refuse(door.headers_too_large(self.limits.header_bytes_max))
+        elif self._bytes and self._head_timer is None:
+            self._arm()
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_open:  # trailers are dropped: nobody reads them
+            super().on_header(name, value)
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._begun = True
+        self._head_open = False
+        self._bytes = 0
+        self._disarm()
+        super().on_headers_complete()
+
+    @override
+    def on_message_complete(self) -> None:
+        self._head_open = True
+        self._bytes = 0
+        super().on_message_complete()
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(Refusal(400, RefusalReason.BAD_REQUEST, msg))
+
+    def _arm(self) -> None:
+        self._head_timer = self.loop.call_later(self.limits.body_seconds_max, self._late)
+
+    def _disarm(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _late(self) -> None:
+        self._head_timer = None
+        if self._head_open and not self._answering():
+            self._refuse(door.too_slow(self.limits.body_seconds_max))
+
+    def _answering(self) -> bool:
+        """Whether a complete request waits for its answer."""
+        if not self._begun:
+            return False
+        waiting = not self.cycle.response_complete and not self.cycle.more_body
+        return waiting or bool(self.pipeline)
+
+    def _body_bytes_max(self) -> int:
+        """What may follow a head: the application counts the body, this its chunks and trailers."""
+        return CHUNKING_RATIO * self.limits.body_bytes_max + self.limits.header_bytes_max
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer and close; or, where a request waits for its answer, close after that."""
+        if self._answering():
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        if self._begun and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()  # its body is being refused already
+            return
+        response = responses.problem(refusal, close=True)
+        lines = [STATUS_LINE[response.status]]
+        lines += [b"%s: %s\r\n" % header for header in response.headers]
+        lines += [b"connection: close\r\n\r\n", response.body]
+        self.transport.write(b"".join(lines))
+        self.transport.close()

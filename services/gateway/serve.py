@@ -1,0 +1,85 @@
+"""Runs the gateway on uvicorn until it is told to stop."""
+
+import asyncio
+import math
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+from typing_extensions import override
+
+from schemas.errors import SetupError
+from services.gateway.app import Gateway
+from services.gateway.ports import GatewayPorts
+from services.gateway.protocol import bounded_protocol
+from services.settings import Gateway as GatewaySettings
+
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75  # longer than common proxies keep theirs, so that they close first
+DRAIN_MARGIN_SECONDS = 1
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; signals are the caller's business."""
+
+    @contextmanager
+    @override
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def listen(settings: GatewaySettings) -> socket.socket:
+    """The bound and listening socket. Raises SetupError if the address cannot be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise SetupError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error})",
+            where="gateway.port",
+            remedy="stop what uses the port, or set another; 0 takes a free one",
+        ) from error
+    listener.setblocking(False)  # noqa: FBT003 - the library's own signature
+    return listener
+
+
+async def serve(
+    ports: GatewayPorts, settings: GatewaySettings, listener: socket.socket, stop: asyncio.Event
+) -> None:
+    """Serve on ``listener`` until ``stop`` is set. For uvloop (``uvloop.run``).
+
+    Then, in this order: stop accepting; let requests that are under way finish and answer all
+    that wait for the broker; close the sink.
+    """
+    longest = settings.body_seconds_max + settings.ack_seconds_max
+    config = uvicorn.Config(
+        Gateway(ports, settings),
+        http=bounded_protocol(settings),
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(longest) + DRAIN_MARGIN_SECONDS,
+    )
+    server = _Server(config)
+    stopping = asyncio.create_task(_stop(server, stop))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        stopping.cancel()
+        await ports.sink.close(settings.ack_seconds_max)
+
+
+async def _stop(server: uvicorn.Server, stop: asyncio.Event) -> None:
+    await stop.wait()
+    server.should_exit = True

@@ -1,0 +1,1 @@
+"""The poller: performs what ``producers.poll`` asks for, stream by stream."""

@@ -1,0 +1,116 @@
+"""Secrets and tokens of one source: fetched when needed, renewed when refused."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from producers.auth import (
+    Auth,
+    ClientCredentials,
+    RefreshToken,
+    Token,
+    authorised,
+    read_token,
+    secret_names,
+    token_request,
+)
+from producers.exchange import Request, Response
+from schemas.ports import Clock
+
+SECRET_SECONDS = 300.0  # a secret that was changed is picked up after this, or after a 401
+MARGIN_SECONDS_MAX = 60.0  # a token is renewed this long before its end, or a quarter of its life
+_MICROS = 1_000_000
+
+Send = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """A request with its proof, and which proof that was."""
+
+    request: Request
+    generation: int
+
+
+@dataclass(slots=True)
+class Credentials:
+    """How one source knows us; shared by its streams."""
+
+    auth: Auth
+    secret: Callable[[str], str]
+    send: Send  # for the token endpoint
+    clock: Clock
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _secrets: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _read_at: float | None = field(default=None, init=False)
+    _token: Token | None = field(default=None, init=False)
+    _renew_at: int = field(default=0, init=False)
+    _refresh: str | None = field(default=None, init=False, repr=False)
+    _generation: int = field(default=0, init=False)
+
+    async def prove(self, request: Request) -> Proved:
+        """The request with its proof. Raises SetupError and TransientError."""
+        async with self._lock:
+            await self._read_secrets()
+            if isinstance(self.auth, ClientCredentials | RefreshToken):
+                await self._read_token(self.auth)
+            proved = authorised(request, self.auth, self._secrets, self._token)
+            return Proved(proved, self._generation)
+
+    async def renew(self, refused: Proved) -> bool:
+        """After a 401: fetch secrets and token anew; whether another try may help.
+
+        Streams that were refused with the same proof renew it once.
+        """
+        async with self._lock:
+            if refused.generation != self._generation:
+                return True
+            before = dict(self._secrets)
+            self._read_at = None
+            await self._read_secrets()
+            if isinstance(self.auth, ClientCredentials | RefreshToken):
+                self._token = None
+                if self._secrets != before:
+                    self._refresh = None
+                await self._read_token(self.auth)
+                return True
+            if self._secrets == before:
+                return False
+            self._generation += 1
+            return True
+
+    def hidden(self, text: str) -> str:
+        """The text without any secret that it might repeat."""
+        known = [*self._secrets.values(), self._refresh, self._token and self._token.text]
+        for secret in sorted((s for s in known if s), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+    async def _read_secrets(self) -> None:
+        now = self.clock.monotonic()
+        if self._read_at is not None and now - self._read_at < SECRET_SECONDS:
+            return
+        names = secret_names(self.auth)
+        self._secrets = {
+            place: await asyncio.to_thread(self.secret, name) for place, name in names.items()
+        }
+        self._read_at = now
+
+    async def _read_token(self, auth: ClientCredentials | RefreshToken) -> None:
+        if self._token is not None and self.clock.now() < self._renew_at:
+            return
+        token = read_token(await self.send(token_request(auth, self._secrets, self._refresh)))
+        now = self.clock.now()
+        life = max(0, token.expires_at - now)
+        self._renew_at = token.expires_at - int(min(MARGIN_SECONDS_MAX * _MICROS, life / 4))
+        self._token = token
+        self._generation += 1
+        if token.refresh is not None and token.refresh != self._refresh:
+            if isinstance(auth, RefreshToken) and token.refresh != self._secrets["refresh_token"]:
+                structlog.get_logger().warning(
+                    "the source replaced its refresh token; the new one is kept in memory only",
+                    token_url=auth.token_url,
+                )
+            self._refresh = token.refresh

@@ -1,0 +1,217 @@
+"""What must never be shown is masked: secrets by their text, by their name and by their shape."""
+
+import base64
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from schemas.errors import SluiceError
+
+MASK = "***"
+TEXT_MAX = 8_000  # characters of one value that are kept
+SCAN_MAX = 64_000  # characters that are looked at; the rest is cut off before
+ITEMS_MAX = 200  # entries of one collection that are kept
+DEPTH_MAX = 12
+_WORD_MAX = 3  # a secret this short is hidden only where it stands alone
+_FRAGMENT_MIN = 4  # shorter pieces of an encoded secret hide too much else
+_LINE_MIN = 8  # shorter lines of a longer secret hide too much else
+
+_NAME_PARTS = (
+    *("password", "passwd", "passphrase", "secret", "token", "credential", "cookie"),
+    *("authorization", "apikey", "privatekey", "accesskey", "signature", "hmac", "bearer", "jwt"),
+)
+_NAME_WORDS = frozenset({"auth", "pass", "pwd", "sig", "dsn"})
+_NAME = (
+    r"(?:password|passwd|passphrase|secret|token|credential|signature|api[ _-]?key"
+    r"|private[ _-]?key|access[ _-]?key|\bpwd|\bsig|hmac)"
+)
+_QUOTED = (
+    r"""\\{1,8}"[^\r\n]*?\\{1,8}"|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
+    r"""|\\{0,8}["'][^\r\n]*"""  # a quote that never ends, such as in a text that was cut
+)
+
+_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, flags), mask)
+    for pattern, flags, mask in (
+        (
+            r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,30}KEY-----|\Z)",
+            re.DOTALL,
+            MASK,
+        ),
+        # URL credentials, then the same without a scheme
+        (r"([a-z][a-z0-9+.-]{0,20}://)[^/\s?#\"'<>]{1,500}@", re.IGNORECASE, rf"\1{MASK}@"),
+        (r"(?<![\w.+-])[\w.+-]{1,64}:[^\s/@:\"']{3,200}@(?=[\w-])", 0, f"{MASK}@"),
+        # headers: everything up to the end of the line
+        (
+            r"((?:authorization|cookie)[\"']?[ \t]{0,5}[:=,][ \t]{0,5})[^\r\n]+",
+            re.IGNORECASE,
+            rf"\1{MASK}",
+        ),
+        (r"\b(bearer)\s+[\w.~+/=:-]{4,}", re.IGNORECASE, rf"\1 {MASK}"),
+        (
+            r"\b(basic|digest|token|apikey)\s+(?=\S{0,200}[0-9=+/])[\w.~+/=:-]{6,}",
+            re.IGNORECASE,
+            rf"\1 {MASK}",
+        ),
+        # name = value, "name": "value", ?name=value
+        (
+            (
+                rf"({_NAME}[\w.-]{{0,40}}\\{{0,8}}[\"']?\s{{0,5}}(?:=>|[:=]|,\s)\s{{0,5}}b?)"
+                rf"(?:{_QUOTED}|[^\s,;&\"'}}\])]+)"
+            ),
+            re.IGNORECASE,
+            rf"\1{MASK}",
+        ),
+        # what gives itself away
+        (r"\beyJ[\w-]{8,}\.[\w-]{2,}(?:\.[\w-]*)?", 0, MASK),
+        (
+            r"\b(?:whsec_|gh[pousr]_|github_pat_|glpat-|shp\w\w_|ya29\.|xox[a-z]-)[\w./+=-]+",
+            0,
+            MASK,
+        ),
+        (r"\b[srp]k_(?:live|test)_\w+|\bSG\.[\w-]{10,}\.[\w-]+|\bAIza[\w-]{30,}", 0, MASK),
+        (r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", 0, MASK),
+    )
+)
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a field or header of this name is never shown."""
+    compact = re.sub(r"[^a-z0-9]", "", name.lower())
+    if any(part in compact for part in _NAME_PARTS):
+        return True
+    return not _NAME_WORDS.isdisjoint(re.split(r"[^a-z0-9]+", name.lower()))
+
+
+class Redactor:
+    """Masks text and values. Safe for any number of threads; secrets are only ever added."""
+
+    def __init__(self) -> None:
+        self._variants: set[str] = set()
+        self._words: set[str] = set()
+        self._fields: frozenset[str] = frozenset()
+        self._literal: re.Pattern[str] | None = None
+        self._lock = Lock()
+
+    def hide(self, secret: str) -> None:
+        """From now on this text is masked, also quoted, escaped or in base64."""
+        stripped = secret.strip()
+        if not stripped:
+            return
+        with self._lock:
+            if len(stripped) <= _WORD_MAX:
+                self._words.add(stripped)
+            else:
+                self._variants |= _variants(secret) | _variants(stripped)
+            longest_first = sorted(self._variants, key=len, reverse=True)
+            words = [rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(self._words)]
+            self._literal = re.compile("|".join([*map(re.escape, longest_first), *words]))
+
+    def hide_fields(self, names: Iterable[str]) -> None:
+        """From now on fields of these names are masked, such as those tagged as personal."""
+        with self._lock:
+            self._fields |= {name.lower() for name in names}
+
+    def text(self, text: str) -> str:
+        """The text with everything masked, cut to :data:`TEXT_MAX`."""
+        text = text[:SCAN_MAX]
+        if self._literal is not None:
+            text = self._literal.sub(MASK, text)
+        for pattern, mask in _SHAPES:
+            text = pattern.sub(mask, text)
+        if len(text) > TEXT_MAX:
+            return text[:TEXT_MAX] + "[cut]"
+        return text
+
+    def value(self, value: object, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
+        """The value as plain JSON types with everything masked; other objects become text."""
+        match value:
+            case str() | bytes():
+                return self.text(_name(value))
+            case None | bool():
+                return value
+            case int() | float():
+                return self._number(value)
+            case _ if depth >= DEPTH_MAX:
+                return "[deeper]"
+            case SluiceError():
+                return self.value(explained(value), depth)
+            case Mapping():
+                return self._mapping(value, depth)
+            case list() | tuple() | set() | frozenset():
+                return self._items(list(value), depth)
+            case _:
+                return self.text(repr(value))
+
+    def _number(self, value: float) -> float | str:
+        text = self.text(str(value))
+        return value if text == str(value) and math.isfinite(value) else text
+
+    def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        return {
+            self.text(_name(key)): self._named(_name(key), item, depth)
+            for key, item in list(value.items())[:ITEMS_MAX]
+        }
+
+    def _items(self, items: list[Any], depth: int) -> list[Any]:
+        match items:
+            case [str() | bytes() as name, item] if self._private(_name(name)):
+                return [self.text(_name(name)), self._named(_name(name), item, depth)]
+            case _:
+                return [self.value(item, depth + 1) for item in items[:ITEMS_MAX]]
+
+    def _named(self, name: str, value: object, depth: int) -> Any:  # noqa: ANN401 - any JSON value
+        if self._private(name) and not isinstance(value, bool | None):
+            return MASK
+        return self.value(value, depth + 1)
+
+    def _private(self, name: str) -> bool:
+        return looks_secret(name) or name.lower() in self._fields
+
+
+def explained(error: SluiceError) -> dict[str, str]:
+    """What, where and remedy of an error, without what is empty."""
+    parts = {"what": error.what, "where": error.where, "remedy": error.remedy}
+    return {name: text for name, text in parts.items() if text}
+
+
+def _name(key: object) -> str:
+    return key.decode(errors="backslashreplace") if isinstance(key, bytes) else str(key)
+
+
+def _variants(secret: str) -> set[str]:
+    """The ways in which a secret's text turns up in other texts."""
+    raw = secret.encode(errors="surrogatepass")
+    lines = {line.strip() for line in secret.splitlines() if len(line.strip()) >= _LINE_MIN}
+    spelled = {
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        repr(raw)[2:-1],
+        quote(raw, safe=""),
+        quote(raw),
+        quote_plus(raw),
+    }
+    encoded = {raw.hex(), raw.hex().upper(), *_base64_cores(raw)}
+    return {
+        *{secret, *lines, *spelled},
+        *{text for text in encoded if len(text) >= _FRAGMENT_MIN},
+    } - {""}
+
+
+def _base64_cores(raw: bytes) -> Iterable[str]:
+    """What base64 makes of these bytes wherever they begin, without the ends that others share."""
+    for shift in range(3):
+        first = -(-shift * 8 // 6)
+        after = (shift + len(raw)) * 8 // 6
+        padded = bytes(shift) + raw
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(padded).decode()[first:after]
+
+
+HIDDEN = Redactor()
+"""The process's own: secrets add themselves when they are resolved."""
