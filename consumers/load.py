@@ -46,6 +46,19 @@ def load_once(ports: LoadPorts, state: LoadState, policy: LoadPolicy) -> None:
     restore_some(ports, state)
 
 
+def drain_once(ports: LoadPorts, state: LoadState) -> None:
+    """Towards a stop: close every batch, whatever its age, and take the receipts.
+
+    Polls nothing: 3. and 4. of :func:`load_once` only.
+    """
+    close_due(ports, state, FlushPolicy(rows_max=0, bytes_max=0, age_max=0))
+    for answer in ports.lanes.finished():
+        if not isinstance(answer, Claimed):
+            _settle(ports, state, answer)
+    if not state.idle:
+        ports.clock.sleep(0.01)
+
+
 def _change_owners(ports: LoadPorts, state: LoadState, polled: Polled) -> None:
     """Dissolve what was revoked, take up what was assigned, stop where the log has a hole."""
     if polled.revoked:
@@ -168,6 +181,15 @@ def _settle(ports: LoadPorts, state: LoadState, receipt: Receipt) -> None:
             ports.note("remember_failed", {"error": str(error)})
             give_up(ports, state, [span.partition], error)
     ports.log.commit(positions)
+    ports.note(
+        "committed",
+        {
+            "topic": plan.topic,
+            "rows": plan.rows,
+            "positions": {str(p.number): offset for p, offset in positions.items()},
+            "batch": plan.batch,
+        },
+    )
     _report(ports, plan, receipt)
     _measure(ports, batch, plan, receipt)
 

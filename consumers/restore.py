@@ -92,6 +92,7 @@ def _deliver(ports: LoadPorts, state: LoadState, partition: Partition, here: Hel
     here.position = here.claim.next_offset
     here.phase = Phase.OWNED
     state.breaker.forget(partition)
+    ports.note("delivering", {"partition": _name(partition), "offset": here.position})
     ports.log.seek({partition: here.position})
     if partition.topic not in state.paused:
         ports.log.resume([partition])

@@ -111,7 +111,7 @@ class LoadStream:
     ) -> Judged:
         offsets = read.offsets[good.rows]
         numbers = read.numbers[good.rows]
-        stamps = _stamps(good.frame, read.timestamps[good.rows])
+        stamps = _stamps(good.frame, lambda: read.timestamps()[good.rows])
         duplicate = np.zeros(len(good.rows), dtype=np.bool_)
         edges = np.searchsorted(good.rows, read.edges)
         if self.window:
@@ -177,7 +177,6 @@ class _Read:
     values: Sequence[bytes | None]
     offsets: Integers
     numbers: Integers
-    timestamps: Integers  # milliseconds
     edges: Integers  # where each run begins, and the end
 
     @classmethod
@@ -192,9 +191,12 @@ class _Read:
             values,
             np.concatenate([run.offsets for run in runs]),
             np.repeat(np.array([run.partition.number for run in runs]), sizes),
-            np.concatenate([run.timestamps for run in runs]),
             np.concatenate([[0], np.cumsum(sizes)]),
         )
+
+    def timestamps(self) -> Integers:
+        """The log's times (milliseconds). Costs a call a message, so only where they are needed."""
+        return np.concatenate([np.asarray(run.timestamps) for run in self.runs])
 
     def per_partition(self, rows: Sequence[int]) -> list[int]:
         """How many of these rows each run has."""
@@ -221,15 +223,15 @@ class _Read:
             partition=run.partition.number,
             offset=int(self.offsets[row]),
             schema_id=avro.HEADER.unpack(header)[1] if framed else None,
-            seen_at=int(self.timestamps[row]) * 1000,
+            seen_at=int(run.timestamps[row - int(self.edges[place])]) * 1000,
         )
 
 
-def _stamps(frame: pl.DataFrame, timestamps: Integers) -> Integers:
+def _stamps(frame: pl.DataFrame, timestamps: Callable[[], Integers]) -> Integers:
     """When each event was received (microseconds): our own field, or else the log's time."""
     received = frame[avro.RECEIVED_AT].to_physical()
     if received.null_count():
-        received = received.fill_null(pl.Series(timestamps * 1000))
+        received = received.fill_null(pl.Series(timestamps() * 1000))
     return received.to_numpy()
 
 

@@ -66,11 +66,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
+        super().on_headers_complete()  # raises for an address that is none
         self._begun = True
         self._head_open = False
         self._bytes = 0
         self._disarm()
-        super().on_headers_complete()
 
     @override
     def on_message_complete(self) -> None:

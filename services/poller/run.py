@@ -16,11 +16,11 @@ from producers.limits import WAIT_SECONDS_MAX
 from producers.poll import Plan
 from producers.rest import RestSource, parse_source
 from schemas.errors import FencedError, SetupError, SluiceError, TransientError
-from schemas.telemetry import ErrorKind
 from services.poller.asking import Asker
 from services.poller.ports import PollPorts
 from services.poller.progress import StreamState
 from services.poller.streams import StoppedError, Stored, Stream
+from services.run import Backoff, backoff_seconds
 from services.settings import Poller, Settings
 
 KIND = "rest"
@@ -163,7 +163,7 @@ class Turns:
 
     def _note(self, error: SluiceError) -> None:
         progress = self.stream.progress
-        progress.state, kind = _classed(error)
+        progress.state = _state_of(error)
         progress.failures += 1
         progress.error = self.stream.asker.credentials.hidden(_explained(error, self.stream))
         self.stream.ports.metrics.count("poll_failures", stream=self.stream.name, kind=kind.value)
@@ -177,20 +177,21 @@ class Turns:
         )
 
     def _backoff(self, error: TransientError) -> float:
-        """Exponential with jitter, not shorter than the source's own wish."""
-        doubled = 2.0 ** min(self.stream.progress.failures - 1, 16)
-        wait = min(doubled, self.settings.backoff_seconds_max) * random.uniform(0.5, 1)  # noqa: S311 - waits
+        """Exponential with full jitter, not shorter than the source's own wish."""
+        backoff = Backoff(seconds_max=self.settings.backoff_seconds_max)
+        draw = random.random()  # noqa: S311 - jitter
+        wait = backoff_seconds(backoff, self.stream.progress.failures, draw)
         return max(wait, min(error.retry_after or 0.0, WAIT_SECONDS_MAX))
 
 
-def _classed(error: SluiceError) -> tuple[StreamState, ErrorKind]:
+def _state_of(error: SluiceError) -> StreamState:
     match error:
         case FencedError():
-            return StreamState.FENCED, ErrorKind.FENCED
+            return StreamState.FENCED
         case TransientError():
-            return StreamState.FAILING, ErrorKind.TRANSIENT
+            return StreamState.FAILING
         case _:
-            return StreamState.SETUP, ErrorKind.SETUP
+            return StreamState.SETUP
 
 
 def _explained(error: SluiceError, stream: Stream) -> str:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from producers.cursors import State, dump_state, is_time, load_state, write
 from producers.exchange import Request, Response
 from producers.poll import Fetch, Plan, Publish, poll
-from schemas.errors import SetupError
+from schemas.errors import SetupError, SluiceError
 from schemas.events import Record, Rejection
 from schemas.ports import Transactions
 from services.poller.asking import Asker, Call
@@ -69,7 +69,8 @@ class Stream:
     async def turn(self) -> None:
         """One run, from the stored state to its end.
 
-        1. Once: open the transactions, which fences an older twin; only then read the cursor.
+        1. The first time, and after a failed publish: open the transactions, which fences an older
+           twin; only then read the cursor.
         2. The effects of :func:`producers.poll.poll`, in its order.
 
         Raises StoppedError between two pages, TransientError, SetupError, FencedError.
@@ -93,7 +94,7 @@ class Stream:
 
     async def _open(self) -> None:
         name = f"{self.project}-poll-{self.plan.name}-{self.name}"
-        transactions = await self._in_thread(lambda: self.ports.transactions(name))
+        transactions = await self._in_thread(lambda: _fencing(self.ports.transactions(name)))
         key = cursor_key(self.plan.name, self.name)
         try:
             self._state = load_state((await self.stored.fresh()).get(key))
@@ -124,7 +125,11 @@ class Stream:
             await asyncio.wait({asked, stopped})
 
     async def _land(self, page: Publish) -> None:
-        records, rejections = await self._in_thread(lambda: self._publish(page))
+        try:
+            records, rejections = await self._in_thread(lambda: self._publish(page))
+        except SluiceError:
+            self._transactions = None  # it may have been committed: read the cursor again
+            raise
         self._state = page.state
         self.progress.pages += 1
         self.progress.records += records
@@ -165,3 +170,9 @@ class Stream:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.workers, work)
+
+
+def _fencing(transactions: Transactions) -> Transactions:
+    """After this no older holder of the transactional id can commit: an empty one says so."""
+    transactions.publish_atomically(())
+    return transactions

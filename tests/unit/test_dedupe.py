@@ -253,3 +253,10 @@ def test_a_key_that_no_segment_holds_is_not_found() -> None:
     held = segment([(key, key, 0) for key in range(1, 9)])
     strange = [latest_before([held], keys_of([(key, 99, 0)])) for key in range(100, 200)]
     assert {found.offset.tolist()[0] for found in strange} == {-1}
+
+
+def test_the_order_of_segments_does_not_matter() -> None:
+    older, newer = segment([(1, 10, 0)]), segment([(1, 20, 500)])
+    for held in ([older, newer], [newer, older]):
+        found = latest_before(held, keys_of([(1, 30, 501)]))
+        assert (found.offset.tolist(), found.stamp.tolist()) == ([20], [500])

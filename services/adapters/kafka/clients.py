@@ -26,6 +26,8 @@ CONSUMER: dict[str, Any] = {
     "queued.max.messages.kbytes": 32_768,
     "queued.min.messages": 100_000,
     "fetch.queue.backoff.ms": 20,  # default: a full queue rests for a second
+    "session.timeout.ms": 15_000,  # how long the partitions of a dead member wait
+    "heartbeat.interval.ms": 1_000,  # and how soon the others hear of it
 }
 READING = {
     "isolation.level": "read_committed",

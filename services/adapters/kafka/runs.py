@@ -46,7 +46,9 @@ class MessageTimes:
         return f"MessageTimes({len(self)})"
 
 
-_offset: Callable[[Message], int] = Message.offset  # type: ignore[assignment] # only errors have none
+# typed as optional, since error messages may lack them; ours never do
+_offset: Callable[[Message], int] = Message.offset  # type: ignore[assignment] # see above
+_number: Callable[[Message], int] = Message.partition  # type: ignore[assignment] # see above
 
 
 def runs(messages: list[Message], *, one_topic: bool) -> list[Run]:
@@ -93,6 +95,6 @@ def _stretches(messages: list[Message], *, one_topic: bool) -> Iterator[list[Mes
 
 def _numbers(messages: list[Message]) -> npt.NDArray[np.integer]:
     try:
-        return np.frombuffer(bytes(map(Message.partition, messages)), np.uint8)
+        return np.frombuffer(bytes(map(_number, messages)), np.uint8)
     except ValueError:  # partition 256 and beyond, at three times the price
         return np.fromiter((m.partition() or 0 for m in messages), np.int64, len(messages))

@@ -1,5 +1,6 @@
 """The connector's errors, classed by what one does about them: the only place that looks."""
 
+import re
 from typing import Final
 
 from snowflake.connector import errors
@@ -7,6 +8,9 @@ from snowflake.connector import errors
 from schemas.errors import SetupError, TransientError
 
 PLACE = "snowflake"
+LINES_MAX = 4
+CHARS_MAX = 500
+_TWICE: Final = re.compile(r"^(\d{6} \(\w{5}\): )\1")  # the number, by server and connector
 
 # errno: what to do. Numbers as in Snowflake's error messages, without leading zeros.
 _SETUP: Final = {
@@ -99,4 +103,5 @@ def _by_class(error: errors.Error, text: str) -> TransientError | SetupError:
 
 def _message(error: errors.Error) -> str:
     lines = str(error.msg or error).splitlines()
-    return " ".join(line.strip() for line in lines[:4])[:500]
+    text = " ".join(line.strip() for line in lines[:LINES_MAX])[:CHARS_MAX]
+    return _TWICE.sub(r"\1", text)

@@ -1,0 +1,85 @@
+"""Makes topics and tables what the contracts say: created or widened, never dropped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from schemas import table
+from schemas.contract import DEAD_SUFFIX, Contract
+from schemas.ports import Warehouse
+from services.adapters.kafka import KafkaAdmin, TopicSpec
+from services.settings import Kafka
+
+REPORTS, CURSORS = "sluice.batches", "sluice.cursors"
+DEAD_LETTER_BYTES_MAX = 8_388_608
+HOUR_MS = 3_600_000
+
+
+class Ledgered(Warehouse, Protocol):
+    """A session that can make the ledger's own tables."""
+
+    def ensure_ledger(self) -> None:
+        """Create stage and ledger tables where they are missing."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What was done, and what is left to a person."""
+
+    done: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+
+def topic_specs(streams: Mapping[str, Contract], settings: Kafka) -> list[TopicSpec]:
+    """The topics of all streams, and Sluice's own. Retention is never below the dedupe window."""
+    specs = [
+        TopicSpec(
+            contract.topic,
+            1 if name.endswith(DEAD_SUFFIX) else contract.partitions or settings.partitions,
+            settings.replication,
+            max(
+                settings.retention_hours * HOUR_MS,
+                round(contract.dedupe_window.total_seconds() * 1000),
+            ),
+            config={"max.message.bytes": str(DEAD_LETTER_BYTES_MAX)}
+            if name.endswith(DEAD_SUFFIX)
+            else {},
+        )
+        for name, contract in streams.items()
+    ]
+    own = TopicSpec(REPORTS, 1, settings.replication, settings.retention_hours * HOUR_MS)
+    return [*specs, own, TopicSpec(CURSORS, 1, settings.replication, compact=True)]
+
+
+def apply_topics(admin: KafkaAdmin, specs: list[TopicSpec], changes: Changes) -> None:
+    """Create what is missing."""
+    there = admin.topics()
+    changes.differences += admin.ensure_topics(specs)
+    changes.done += [f"created topic {spec.name}" for spec in specs if spec.name not in there]
+
+
+def apply_tables(warehouse: Ledgered, streams: Mapping[str, Contract], changes: Changes) -> None:
+    """Create and widen tables. Outside any load: DDL would commit its transaction."""
+    warehouse.ensure_ledger()
+    present = columns_by_table(warehouse)
+    for contract in {c.table_name: c for c in streams.values()}.values():
+        columns = present.get(contract.table_name)
+        if columns is None:
+            warehouse.execute(table.create_table(contract))
+            changes.done.append(f"created table {contract.table_name}")
+            continue
+        for statement in table.add_columns(contract, columns):
+            warehouse.execute(statement)
+            changes.done.append(statement)
+
+
+def columns_by_table(warehouse: Warehouse) -> dict[str, dict[str, str]]:
+    """Column names and types of every table of the schema."""
+    rows = warehouse.rows(
+        "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE FROM INFORMATION_SCHEMA.COLUMNS "
+        "WHERE TABLE_SCHEMA = CURRENT_SCHEMA() ORDER BY TABLE_NAME, ORDINAL_POSITION"
+    )
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        found.setdefault(row["table_name"], {})[row["column_name"]] = row["data_type"]
+    return found

@@ -1,0 +1,287 @@
+"""Builds what the processes and commands work with: the only module that makes adapters."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from consumers.batching import FlushPolicy
+from consumers.breaker import Breaker
+from consumers.loader import LoadPolicy, LoadPorts, LoadState, Note
+from consumers.stream import LoadStream
+from producers.encode import Encoder, StreamEncoder
+from producers.rest import RestSource, parse_source
+from producers.webhook import (
+    WebhookConfig,
+    WebhookPlugins,
+    WebhookSource,
+    find_plugins,
+    make_source,
+    read_config,
+)
+from schemas.avro import wire_schema
+from schemas.contract import DEAD_SUFFIX, Contract
+from schemas.dead_letters import SUBJECT, DeadLetterWriter, dead_contract
+from schemas.errors import SetupError
+from schemas.ports import Clock
+from services.adapters.clock import SystemClock
+from services.adapters.http import open_http
+from services.adapters.kafka import (
+    KafkaAdmin,
+    KafkaLog,
+    KafkaLogReader,
+    KafkaPublisher,
+    KafkaTransactions,
+    read_compacted,
+)
+from services.adapters.kafka.group_commit import GroupCommit
+from services.adapters.lanes import ThreadLanes
+from services.adapters.metrics import PrometheusMetrics
+from services.adapters.registry import FileRegistry, HttpRegistry, Registry
+from services.adapters.seen_keys import SegmentStores
+from services.adapters.snowflake import (
+    SnowflakeWarehouse,
+    connection_arguments,
+    embedded_arguments,
+)
+from services.embedded.stack import Endpoints, embedded
+from services.gateway.ports import GatewayPorts
+from services.poller.ports import CURSORS_TOPIC, PollPorts
+from services.project import CONTRACTS, catalogue, load_contracts
+from services.redaction import HIDDEN
+from services.settings import Settings, Snowflake, load
+
+REST = "rest"
+DEAD_LETTER_BYTES_MAX = 8_388_608  # an event with everything that is said about it
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder with its embedded parts running. Everything is built on first use."""
+
+    settings: Settings
+    endpoints: Endpoints
+    clock: Clock
+
+    def secret(self, name: str) -> str:
+        """A secret's text, hidden from every log from now on. Raises SetupError."""
+        text = self.settings.secret(name)
+        HIDDEN.hide(text)
+        return text
+
+    @cached_property
+    def metrics(self) -> PrometheusMetrics:
+        """The process's metrics."""
+        return PrometheusMetrics()
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Schema ids."""
+        settings = self.settings.registry
+        if settings.url is None:
+            return FileRegistry(self.settings.root / "avro")
+        auth = None
+        if settings.user is not None and settings.password is not None:
+            auth = (settings.user, self.secret(settings.password))
+        return HttpRegistry(settings.url, auth, settings.timeout_seconds)
+
+    # Sources and streams
+
+    @cached_property
+    def plugins(self) -> WebhookPlugins:
+        """Webhook presets and signature schemes, the project's own too."""
+        return find_plugins(self.settings.root)
+
+    @cached_property
+    def webhook_configs(self) -> dict[str, WebhookConfig]:
+        """The webhook tables of ``[sources]``. Raises SetupError for an unknown kind."""
+        found = {}
+        for name, table in self.settings.sources.items():
+            kind = table.get("kind")
+            if kind in self.plugins.kinds:
+                found[name] = read_config(name, table, self.plugins)
+            elif kind != REST:
+                kinds = sorted({REST, *self.plugins.kinds})
+                raise SetupError(
+                    f"no source is of kind {kind!r}",
+                    where=f"sources.{name}.kind",
+                    remedy=f"use one of {', '.join(kinds)}",
+                )
+        return found
+
+    @cached_property
+    def webhooks(self) -> dict[str, WebhookSource]:
+        """The webhook sources, with their secrets."""
+        return {
+            name: make_source(name, config, [self.secret(s) for s in config.secrets], self.plugins)
+            for name, config in self.webhook_configs.items()
+        }
+
+    @cached_property
+    def rest_sources(self) -> dict[str, RestSource]:
+        """The polled sources."""
+        return {
+            name: parse_source(name, table)
+            for name, table in self.settings.sources.items()
+            if table.get("kind") == REST
+        }
+
+    @cached_property
+    def streams(self) -> dict[str, Contract]:
+        """Every stream's contract, dead letter streams included."""
+        contracts = load_contracts(self.settings.root / CONTRACTS)
+        named = {s.stream for source in self.rest_sources.values() for s in source.streams}
+        for name, config in self.webhook_configs.items():
+            named |= set(config.streams.values())
+            fixed = config.stream is not None and "{" not in config.stream
+            if fixed and not config.streams and config.stream is not None:
+                named.add(config.stream)
+            elif not fixed:  # what belongs to no stream still has dead letters
+                named.add(f"{name}.unknown")
+        return catalogue(contracts, sorted(named))
+
+    @cached_property
+    def schema_ids(self) -> dict[str, int]:
+        """The wire schema's id of every stream; registers what is new."""
+        dead = self.registry.register(SUBJECT, wire_schema(dead_contract("any.stream")))
+        return {
+            name: dead
+            if name.endswith(DEAD_SUFFIX)
+            else self.registry.register(name, wire_schema(contract))
+            for name, contract in self.streams.items()
+        }
+
+    @cached_property
+    def encoders(self) -> dict[str, Encoder]:
+        """The encoder of every stream, without the dead letters'."""
+        return {
+            name: StreamEncoder(contract, self.schema_ids[name])
+            for name, contract in self.streams.items()
+            if not name.endswith(DEAD_SUFFIX)
+        }
+
+    @cached_property
+    def dead_letters(self) -> DeadLetterWriter:
+        """Turns rejections into records."""
+        return DeadLetterWriter(
+            self.registry.register(SUBJECT, wire_schema(dead_contract("any.stream")))
+        )
+
+    # Kafka
+
+    @cached_property
+    def kafka_options(self) -> dict[str, Any]:
+        """The librdkafka settings of every client, secrets included: never log them."""
+        kafka = self.settings.kafka
+        options: dict[str, Any] = dict(kafka.options) if kafka is not None else {}
+        if kafka is not None:
+            options |= {name: self.secret(s) for name, s in kafka.secrets.items()}
+        if self.endpoints.bootstrap is not None:
+            options["bootstrap.servers"] = self.endpoints.bootstrap
+        if not options.get("bootstrap.servers"):
+            raise SetupError(
+                "no broker is named",
+                where="sluice.toml: kafka.options",
+                remedy='set "bootstrap.servers", or leave [kafka] out for the embedded broker',
+            )
+        return options
+
+    def admin(self) -> KafkaAdmin:
+        """Topics."""
+        return KafkaAdmin(self.kafka_options)
+
+    def reader(self) -> KafkaLogReader:
+        """Ranges of the log."""
+        return KafkaLogReader(self.kafka_options)
+
+    # Warehouse
+
+    @cached_property
+    def warehouse_arguments(self) -> dict[str, Any]:
+        """Arguments of the connector, secrets included: never log them."""
+        settings = self.settings.snowflake
+        if self.endpoints.warehouse is not None:
+            return embedded_arguments(
+                settings or Snowflake(embedded=True), self.endpoints.warehouse
+            )
+        if settings is None:
+            raise SetupError("no warehouse is named", where="sluice.toml: snowflake")
+        return connection_arguments(settings, self.secret)
+
+    def warehouse(self) -> SnowflakeWarehouse:
+        """A session."""
+        return SnowflakeWarehouse(self.warehouse_arguments, self.clock)
+
+    # Processes
+
+    def gateway_ports(self) -> GatewayPorts:
+        """Call it in the event loop that serves."""
+        seconds = self.settings.gateway.ack_seconds_max
+        return GatewayPorts(
+            sources=self.webhooks,
+            encoders=self.encoders,
+            dead_letters=self.dead_letters.records,
+            sink=GroupCommit(self.kafka_options, seconds),
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
+    def poll_ports(self) -> PollPorts:
+        """The poller's."""
+        return PollPorts(
+            clock=self.clock,
+            metrics=self.metrics,
+            http=lambda bounds: open_http(bounds, self.clock),
+            transactions=lambda name: KafkaTransactions(self.kafka_options, name),
+            cursors=lambda: read_compacted(self.kafka_options, CURSORS_TOPIC),
+            encoders=self.encoders,
+            dead_letters=self.dead_letters.records,
+            secret=self.secret,
+        )
+
+    def load_ports(self, note: Note) -> LoadPorts:
+        """The loader's; ``note`` takes what happens on the way."""
+        settings = self.settings.loader
+        group = f"{self.settings.project}-{settings.group}"
+        large = {"message.max.bytes": DEAD_LETTER_BYTES_MAX, **self.kafka_options}
+        return LoadPorts(
+            log=KafkaLog(self.kafka_options, group, list(self.streams)),
+            reader=self.reader(),
+            publisher=KafkaPublisher(large, "loader"),
+            lanes=ThreadLanes(self.warehouse, settings.lanes),
+            stores=SegmentStores(self.settings.state / "seen"),
+            clock=self.clock,
+            metrics=self.metrics,
+            note=note,
+            dead_letters=self.dead_letters.records,
+        )
+
+    def load_state(self) -> LoadState:
+        """A loader's state at its start."""
+        settings = self.settings.loader
+        return LoadState(
+            streams={
+                name: LoadStream(contract, self.registry.schema)
+                for name, contract in self.streams.items()
+            },
+            breaker=Breaker(settings.breaker_ratio, settings.breaker_events_min),
+        )
+
+    @property
+    def load_policy(self) -> LoadPolicy:
+        """When batches close."""
+        settings = self.settings.loader
+        return LoadPolicy(
+            FlushPolicy(settings.rows_max, settings.bytes_max, settings.age_seconds_max),
+            settings.poll_messages_max,
+        )
+
+
+@contextmanager
+def open_project(root: Path) -> Iterator[Project]:
+    """The project of a folder, its embedded parts running until the exit. Raises SetupError."""
+    settings, clock = load(root), SystemClock()
+    with embedded(settings, clock) as endpoints:
+        yield Project(settings, endpoints, clock)

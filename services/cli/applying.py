@@ -1,0 +1,32 @@
+"""What ``sluice apply`` does, and says."""
+
+import typer
+
+from services.apply import Changes, apply_tables, apply_topics, topic_specs
+from services.bootstrap import Project
+from services.exit_codes import ExitCode
+from services.settings import Kafka
+
+
+def apply_project(project: Project) -> Changes:
+    """Schema ids, topics and tables as the contracts say."""
+    changes = Changes()
+    _ = project.schema_ids
+    specs = topic_specs(project.streams, project.settings.kafka or Kafka())
+    apply_topics(project.admin(), specs, changes)
+    warehouse = project.warehouse()
+    try:
+        apply_tables(warehouse, project.streams, changes)
+    finally:
+        warehouse.close()
+    return changes
+
+
+def apply_all(project: Project) -> ExitCode:
+    """Apply, and list what was done."""
+    changes = apply_project(project)
+    for line in changes.done or ["nothing to do"]:
+        typer.echo(line)
+    for line in changes.differences:
+        typer.echo(f"differs: {line}", err=True)
+    return ExitCode.CHECK_FAILED if changes.differences else ExitCode.OK

@@ -1,0 +1,37 @@
+"""``sluice gateway``, ``poller``, ``loader``, ``apply``."""
+
+from typing import Annotated
+
+import typer
+
+from services.cli.app import HERE, Folder, app, with_project
+from services.cli.applying import apply_all
+from services.processes import run_gateway, run_loader, run_poller
+
+
+@app.command()
+def gateway(project: Folder = HERE) -> None:
+    """Receive webhooks."""
+    with_project(project, "gateway", run_gateway)
+
+
+@app.command()
+def poller(
+    project: Folder = HERE,
+    *,
+    once: Annotated[bool, typer.Option(help="Poll every stream once, then end.")] = False,
+) -> None:
+    """Poll sources."""
+    with_project(project, "poller", lambda p: run_poller(p, once=once))
+
+
+@app.command()
+def loader(project: Folder = HERE) -> None:
+    """Load events into the warehouse."""
+    with_project(project, "loader", run_loader)
+
+
+@app.command(name="apply")
+def apply_command(project: Folder = HERE) -> None:
+    """Create topics, tables and schema ids that the contracts ask for."""
+    with_project(project, "apply", apply_all)

@@ -1,0 +1,107 @@
+"""The embedded broker and warehouse of a project folder: one owner, any number of users."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from schemas.errors import SetupError
+from schemas.ports import Clock
+from services.embedded.kafka import EmbeddedKafka
+from services.embedded.warehouse import EmbeddedWarehouse
+from services.settings import Settings
+
+READY_SECONDS_MAX = 90.0
+PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the embedded parts answer; None for what the project does not embed."""
+
+    bootstrap: str | None = None
+    warehouse: Mapping[str, Any] | None = None
+    owned: bool = False  # by this process
+
+
+@contextmanager
+def embedded(settings: Settings, clock: Clock) -> Iterator[Endpoints]:
+    """What the settings embed, running: another process's, or else our own until the exit.
+
+    Raises SetupError when something does not come up.
+    """
+    if not settings.embedded_kafka and not settings.embedded_warehouse:
+        yield Endpoints()
+        return
+    folder = settings.state / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "stack.lock").open("a") as lock, ExitStack() as stack:
+        if _taken(lock):
+            yield _started(settings, stack, folder / "stack.json")
+        else:
+            yield _found(folder, clock)
+
+
+def _taken(lock: TextIO) -> bool:
+    """Whether the lock is ours now; it ends with the process, however that ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _started(settings: Settings, stack: ExitStack, file: Path) -> Endpoints:
+    file.unlink(missing_ok=True)
+    kafka = _kafka(settings) if settings.embedded_kafka else None
+    warehouse = _warehouse(settings) if settings.embedded_warehouse else None
+    if warehouse is not None:  # the slower one goes on starting beside it
+        warehouse.launch()
+        stack.callback(warehouse.stop)
+    if kafka is not None:
+        kafka.start()
+        stack.callback(kafka.stop)
+    if warehouse is not None:
+        warehouse.wait_ready()
+    endpoints = Endpoints(
+        kafka.bootstrap if kafka is not None else None,
+        warehouse.connection if warehouse is not None else None,
+        owned=True,
+    )
+    draft = file.with_suffix(".draft")
+    body = {"bootstrap": endpoints.bootstrap, "warehouse": endpoints.warehouse, "pid": os.getpid()}
+    draft.write_text(json.dumps(body))
+    draft.replace(file)
+    stack.callback(file.unlink, missing_ok=True)
+    return endpoints
+
+
+def _kafka(settings: Settings) -> EmbeddedKafka:
+    nodes, port = (settings.kafka.nodes, settings.kafka.port) if settings.kafka else (1, 0)
+    return EmbeddedKafka(settings.state / "kafka", nodes, port)
+
+
+def _warehouse(settings: Settings) -> EmbeddedWarehouse:
+    port = settings.snowflake.port if settings.snowflake else 0
+    # a dead loader's transaction must not hold up the next one for Snowflake's five minutes
+    return EmbeddedWarehouse(settings.state / "warehouse", port, idle_transaction_seconds=10)
+
+
+def _found(folder: Path, clock: Clock) -> Endpoints:
+    """What another process of this folder has started; waits until it is up."""
+    file = folder / "stack.json"
+    deadline = clock.monotonic() + READY_SECONDS_MAX
+    while not file.exists():
+        if clock.monotonic() > deadline:
+            raise SetupError(
+                "another process holds the embedded broker and warehouse, but they do not come up",
+                where=str(folder),
+                remedy="look into the logs beside this folder, and end that process",
+            )
+        clock.sleep(PAUSE_SECONDS)
+    body = json.loads(file.read_text())
+    return Endpoints(body["bootstrap"], body["warehouse"])

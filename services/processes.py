@@ -1,0 +1,147 @@
+"""The long-running processes: gateway, poller, loader. Each with health and metrics beside it."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+import uvloop
+
+from consumers.load import drain_once, load_once
+from consumers.loader import LoadPorts, LoadState
+from schemas.errors import SluiceError
+from services.bootstrap import Project
+from services.exit_codes import ExitCode
+from services.gateway.serve import listen, serve
+from services.monitor.health import Health
+from services.monitor.server import Admin, routes
+from services.monitor.watch import Watch
+from services.poller.run import run as poll
+from services.run import Stop, Supervision, run_loop, stop_on_signals
+
+BEAT_SECONDS = 1.0
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+QUIET = frozenset({"committed", "delivering"})
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A process with its admin port open."""
+
+    health: Health
+    stop: Stop
+
+
+@contextmanager
+def watched(project: Project, role: str, port: int) -> Iterator[Watched]:
+    """Health, metrics and the stop flag of a process, until the exit. Raises SetupError."""
+    health = Health(project.clock, (role,))
+    metrics = project.metrics
+    watch = Watch(health, metrics)
+    table = routes(health, metrics.text, METRICS_TYPE)
+    admin = Admin(project.settings.admin.host, port, health, table, watch.tick)
+    structlog.get_logger(role).info("admin port open", port=admin.port)
+    stop = Stop()
+    try:
+        with stop_on_signals(stop):
+            yield Watched(health, stop)
+    finally:
+        admin.close()
+
+
+def run_gateway(project: Project) -> ExitCode:
+    """Serve webhooks until SIGTERM; then answer all that wait, and leave."""
+    with watched(project, "gateway", project.settings.admin.gateway_port) as here:
+        listener = listen(project.settings.gateway)
+        host, port = listener.getsockname()[:2]
+        structlog.get_logger("gateway").info("listening", host=host, port=port)
+        uvloop.run(_gateway(project, here, listener))
+    return ExitCode.OK
+
+
+async def _gateway(project: Project, here: Watched, listener: object) -> None:
+    stop = asyncio.Event()
+    beating = asyncio.create_task(_beat(here, "gateway", stop))
+    ports = project.gateway_ports()
+    here.health.ready("gateway", ok=True)
+    try:
+        await serve(ports, project.settings.gateway, listener, stop)  # type: ignore[arg-type] # a socket
+    finally:
+        beating.cancel()
+
+
+async def _beat(here: Watched, name: str, stop: asyncio.Event) -> None:
+    """Show that the event loop turns, and pass the stop on to it."""
+    while True:
+        here.health.beat(name)
+        if here.stop.is_set():
+            here.health.stop(here.stop.reason)
+            stop.set()
+        await asyncio.sleep(BEAT_SECONDS / 10)
+
+
+def run_poller(project: Project, *, once: bool = False) -> ExitCode:
+    """Poll until SIGTERM, or every stream ``once``; pages under way are finished."""
+    with watched(project, "poller", project.settings.admin.poller_port) as here:
+        uvloop.run(_poller(project, here, once=once))
+    return ExitCode.OK
+
+
+async def _poller(project: Project, here: Watched, *, once: bool) -> None:
+    stop = asyncio.Event()
+    beating = asyncio.create_task(_beat(here, "poller", stop))
+    here.health.ready("poller", ok=True)
+    try:
+        await poll(project.poll_ports(), project.settings, stop, once=once)
+    finally:
+        beating.cancel()
+
+
+def run_loader(project: Project) -> ExitCode:
+    """Load until SIGTERM; then finish the batches under way, or leave them to the next."""
+    with watched(project, "loader", project.settings.admin.loader_port) as here:
+        ports = project.load_ports(noting(here.health))
+        state, policy = project.load_state(), project.load_policy
+        under = Supervision(here.health, project.metrics, project.clock, here.stop)
+        code = run_loop("loader", lambda: load_once(ports, state, policy), under)
+        if code is ExitCode.OK:
+            here.health.stop(here.stop.reason)
+            drain(project, ports, state)
+        ports.lanes.close(1.0)
+        ports.log.close()
+    return code
+
+
+def drain(project: Project, ports: LoadPorts, state: LoadState) -> None:
+    """Load what is batched, for as long as a stop may take; the rest is read again."""
+    deadline = project.clock.monotonic() + project.settings.loader.drain_seconds
+    with suppress(SluiceError):
+        while not state.idle and project.clock.monotonic() < deadline:
+            drain_once(ports, state)
+
+
+def noting(health: Health) -> "Noted":
+    """What the loader notes, in the log and in its health."""
+    return Noted(health)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Takes the loader's notes."""
+
+    health: Health
+
+    def __call__(self, event: str, fields: Mapping[str, object]) -> None:
+        """Fits :data:`consumers.loader.Note`."""
+        log = structlog.get_logger("loader")
+        if event in QUIET:
+            log.info(event, **fields)
+        else:
+            log.warning(event, **fields)
+        name = str(fields.get("topic") or fields.get("partition", "")).partition("/")[0]
+        if event == "committed":
+            self.health.advance(name, fields)
+        if name:
+            fine = event in QUIET
+            self.health.ready(name, ok=fine, why="" if fine else str(fields.get("error", event)))

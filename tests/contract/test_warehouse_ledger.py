@@ -1,0 +1,153 @@
+"""The ledger in the warehouse: its creation, new partitions, and COPY's own memory."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from consumers import ledger
+from schemas.errors import SetupError, TransientError
+from schemas.events import Claim, LoadPlan, Partition
+from tests.support.warehouse import TABLE, TOPIC, Place, plan, shared_server, span
+
+pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
+
+P0 = Partition(TOPIC, 0)
+IDS = f"SELECT ID FROM {TABLE} ORDER BY ID"  # noqa: S608 - constants
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    place = Place(shared_server())
+    yield place
+    place.faults()
+    place.close()
+
+
+def test_the_ledger_is_created_once(place: Place) -> None:
+    session = place.session()
+    session.ensure_ledger()
+    before = len(place.statements)
+    session.ensure_ledger()
+    again = place.statements[before:]
+    assert [text for text in again if not text.startswith(("SELECT", "SHOW"))] == []
+    assert session.rows(ledger.LOCK_ROWS_SQL) == [{"n": 1}]
+
+
+def test_what_is_missing_is_created(place: Place) -> None:
+    session = place.ready()
+    session.claim({P0: 4})
+    session.execute(f"DROP TABLE {ledger.LEDGER}")
+    session.ensure_ledger()
+    assert session.rows("SELECT COUNT(*) AS N FROM SLUICE_LEDGER") == [{"n": 0}]
+    assert session.claim({P0: 0}) == {P0: Claim(2, 4)}
+
+
+def test_a_new_partition_is_inserted_once_however_many_claim_it(place: Place) -> None:
+    place.ready()
+    starts = {Partition(TOPIC, number): 0 for number in range(3)}
+    epochs: list[int] = []
+
+    def claim() -> None:
+        session = place.session()
+        for _ in range(50):
+            try:
+                epochs.append(session.claim(starts)[P0].epoch)
+            except TransientError:  # somebody else was first
+                continue
+            return
+
+    threads = [threading.Thread(target=claim) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(epochs) == [1, 2, 3, 4]
+    rows = place.session().rows("SELECT PART, EPOCH FROM SLUICE_OFFSETS ORDER BY PART")
+    assert rows == [{"part": number, "epoch": 4} for number in range(3)]
+    place.statements.clear()  # those of several threads: not a transaction's order
+
+
+def test_a_partition_with_two_rows_is_a_setup_error(place: Place) -> None:
+    session = place.ready()
+    session.claim({P0: 0})
+    session.execute(ledger.claim_insert({P0: 5}))
+    with pytest.raises(SetupError, match="more than one row"):
+        session.claim({P0: 0})
+    rows = session.rows("SELECT EPOCH FROM SLUICE_OFFSETS")
+    assert rows == [{"epoch": 1}, {"epoch": 1}]
+
+
+def test_without_its_lock_row_no_new_partition_is_claimed(place: Place) -> None:
+    session = place.ready()
+    session.execute(f"DELETE FROM {ledger.LOCKS}")  # noqa: S608 - a constant
+    with pytest.raises(SetupError, match="migrate"):
+        session.claim({P0: 0})
+    session.ensure_ledger()
+    assert session.claim({P0: 0}) == {P0: Claim(1, 0)}
+
+
+def copied_behind_the_ledgers_back(place: Place) -> LoadPlan:
+    """COPY knows the file of the answered plan; the offsets do not."""
+    session = place.ready()
+    session.claim({P0: 0})
+    work = plan(span(0, 0, 3, epoch=1))
+    session.load(work)
+    session.execute("UPDATE SLUICE_OFFSETS SET NEXT_OFFSET = 0")
+    session.execute("DELETE FROM SLUICE_LEDGER")
+    return work
+
+
+def test_a_file_that_copy_knows_but_nobody_has_is_forced(place: Place) -> None:
+    work = copied_behind_the_ledgers_back(place)
+    session = place.sessions[0]
+    session.execute(f"DELETE FROM {TABLE}")  # noqa: S608 - a constant
+    session.load(work)
+    assert session.rows(IDS) == [{"id": number} for number in range(3)]
+    assert session.claim({P0: 0}) == {P0: Claim(2, 3)}
+    assert place.statements.count(f"{work.copy_sql} FORCE=TRUE") == 1
+
+
+def test_rows_that_the_offsets_deny_stop_the_load(place: Place) -> None:
+    work = copied_behind_the_ledgers_back(place)
+    session = place.sessions[0]
+    with pytest.raises(SetupError, match="holds 3 rows of batch"):
+        session.load(work)
+    assert session.rows(IDS) == [{"id": number} for number in range(3)]
+    assert session.claim({P0: 0}) == {P0: Claim(2, 0)}
+
+
+def test_a_table_that_does_not_fit_is_a_setup_error_and_nothing_stays(place: Place) -> None:
+    session = place.ready()
+    session.claim({P0: 0})
+    session.execute(f"ALTER TABLE {TABLE} DROP COLUMN ID")
+    with pytest.raises(SetupError):
+        session.load(plan(span(0, 0, 3, epoch=1)))
+    assert session.rows("SELECT COUNT(*) AS N FROM SLUICE_LEDGER") == [{"n": 0}]
+    session.execute(f"ALTER TABLE {TABLE} ADD COLUMN ID NUMBER(38,0)")
+    session.load(plan(span(0, 0, 3, epoch=1)))
+    assert session.rows(IDS) == [{"id": number} for number in range(3)]
+
+
+def test_staged_files_can_be_removed(place: Place) -> None:
+    session = place.ready()
+    session.claim({P0: 0})
+    first, second = plan(span(0, 0, 3, epoch=1)), plan(span(0, 3, 5, epoch=1))
+    session.load(first)
+    session.load(second)
+    session.remove_staged([f"{TOPIC}/{first.file}"])
+    names = [row["name"] for row in session.rows("LIST @SLUICE_STAGE")]
+    assert names == [f"sluice_stage/{TOPIC}/{second.file}"]
+
+
+def test_the_ledger_row_is_what_the_plan_said(place: Place) -> None:
+    session = place.ready()
+    session.claim({P0: 0})
+    work = plan(span(0, 0, 3, epoch=1, loaded=2))
+    receipt = session.load(work)
+    (row,) = session.rows("SELECT * FROM SLUICE_LEDGER")
+    assert row["query_id"] == receipt.query_id
+    assert row["business_dates"] == '{"2026-01-01":2}'
+    assert (row["events"], row["loaded"], row["duplicates"], row["dead"]) == (3, 2, 1, 0)
+    assert row["first_source_at"] is None
+    assert row["opened_at"] < row["closed_at"] < row["last_source_at"] < row["committed_at"]
