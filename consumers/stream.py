@@ -1,7 +1,7 @@
 """One stream on its way through the loader: messages in, rows, duplicates and rejections out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +81,11 @@ class LoadStream:
             for u in decoded.unreadable
         ]
         rejections += [
-            read.rejection(int(rows[b.row]), Stage.JUDGE, b.violations, self.contract.stream)
+            replace(
+                read.rejection(int(rows[b.row]), Stage.JUDGE, b.violations, self.contract.stream),
+                event_id=decoded.frame[avro.ID][b.row],
+                source=decoded.frame[avro.SOURCE][b.row],
+            )
             for b in broken
         ]
         dead = read.per_partition(

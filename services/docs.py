@@ -38,7 +38,7 @@ EXAMPLES: Mapping[str, object] = {
     "snowflake.warehouse": "SLUICE_WH",
     "snowflake.options": {"client_session_keep_alive": True},
     "gateway.rate_per_second": 500.0,
-    "sources": {"shop": {"kind": "webhook"}},
+    "sources": {"shop": {"kind": "stripe", "secrets": ["env:STRIPE_SECRET"]}},
 }
 """What the reference file shows for fields whose default is nothing."""
 
@@ -105,8 +105,8 @@ def metrics_page() -> str:
         NOTE.format(source="`schemas/telemetry.py`"),
         "# Metrics\n",
         (
-            "Each process tells its own at `/metrics` of its admin port. Counters end in `_total`; a "
-            "histogram is `_bucket`, `_sum` and `_count`.\n"
+            "Each process tells its own at `/metrics` of its admin port. Counters end in "
+            "`_total`; a histogram is `_bucket`, `_sum` and `_count`.\n"
         ),
     ]
     for group, metrics in GROUPS.items():
@@ -131,9 +131,9 @@ def settings_page() -> str:
         NOTE.format(source="`services/settings.py`"),
         "# Settings\n",
         (
-            f"They are read from `{FILE}` in the project folder; an environment variable overrides a "
-            "field. Unknown names are errors. Secrets are named as `env:NAME`, `file:PATH` or "
-            "`command:LINE`, never written in the file.\n"
+            f"They are read from `{FILE}` in the project folder; an environment variable "
+            "overrides a field. Unknown names are errors. Secrets are named as `env:NAME`, "
+            "`file:PATH` or `command:LINE`, never written in the file.\n"
         ),
     ]
     about = {"": f"Fields at the top of `{FILE}`.", **tables_of()}
@@ -152,8 +152,8 @@ def rejects_page() -> str:
             NOTE.format(source="`schemas/errors.py`"),
             "# Reject reasons\n",
             (
-                "Why an event became a dead letter: metric label, field of the dead letter and filter "
-                "at once.\n"
+                "Why an event became a dead letter: metric label, field of the dead letter and "
+                "filter at once.\n"
             ),
             _table(("reason", "when"), _codes(comments_of(errors.RejectReason))),
             "## Stages\n",

@@ -53,6 +53,7 @@ def watched(project: Project, role: str, port: int) -> Iterator[Watched]:
 def run_gateway(project: Project) -> ExitCode:
     """Serve webhooks until SIGTERM; then answer all that wait, and leave."""
     with watched(project, "gateway", project.settings.admin.gateway_port) as here:
+        _ = project.webhooks, project.encoders  # what is wrong with them is said before listening
         listener = listen(project.settings.gateway)
         host, port = listener.getsockname()[:2]
         structlog.get_logger("gateway").info("listening", host=host, port=port)

@@ -8,6 +8,7 @@
 What is wrong with data is a verdict and never comes here.
 """
 
+import asyncio
 import math
 import os
 import random
@@ -118,6 +119,18 @@ class Stop:
             poll.poll(math.ceil(seconds * 1000))
         return self._set
 
+    def event(self) -> asyncio.Event:
+        """The same for the running asyncio loop: an event that is set with the stop."""
+        event = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def raised() -> None:
+            loop.remove_reader(self._reader)
+            event.set()
+
+        loop.add_reader(self._reader, raised)
+        return event
+
     def close(self) -> None:
         """Give the pipe back; nobody may wait any more."""
         os.close(self._reader)
@@ -171,7 +184,6 @@ def run_loop(name: str, step: Callable[[], object], under: Supervision) -> ExitC
         under.health.beat(name)
         error = _error_of(step)
         if error is None:
-            failures = 0
             _turned(name, under)
             continue
         failures += 1

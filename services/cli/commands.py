@@ -1,5 +1,5 @@
 """Imports every module that declares commands."""
 
-from services.cli import processes
+from services.cli import processes, up
 
-__all__ = ["processes"]
+__all__ = ["processes", "up"]

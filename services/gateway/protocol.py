@@ -10,6 +10,7 @@ from services.gateway import door, responses
 from services.settings import Gateway as GatewaySettings
 
 CHUNKING_RATIO = 8  # chunks of one byte need six on the wire
+LINGER_SECONDS = 1.0
 
 
 def bounded_protocol(settings: GatewaySettings) -> type[HttpToolsProtocol]:
@@ -32,6 +33,8 @@ class BoundedProtocol(HttpToolsProtocol):
     limits: GatewaySettings
     _begun = False  # whether there has been a complete head
     _head_open = True  # from a message's end, or the connection's start, to the next head's end
+    _head_begun = False  # whether something of it has come
+    _leaving = False  # refused: what still comes is dropped
     _bytes = 0  # of the head, or of what follows it
     _head_timer: TimerHandle | None = None
 
@@ -47,6 +50,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            return
         self._bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -56,8 +61,13 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(door.too_large(self.limits.body_bytes_max))
         elif self._bytes > self.limits.header_bytes_max:
             self._refuse(door.headers_too_large(self.limits.header_bytes_max))
-        elif self._bytes and self._head_timer is None:
+        elif self._head_begun and self._head_timer is None:
             self._arm()
+
+    @override
+    def on_message_begin(self) -> None:
+        self._head_begun = True
+        super().on_message_begin()
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -68,7 +78,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()  # raises for an address that is none
         self._begun = True
-        self._head_open = False
+        self._head_open = self._head_begun = False
         self._bytes = 0
         self._disarm()
 
@@ -92,7 +102,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _late(self) -> None:
         self._head_timer = None
-        if self._head_open and not self._answering():
+        if self._answering():
+            self._arm()
+        elif self._head_open:
             self._refuse(door.too_slow(self.limits.body_seconds_max))
 
     def _answering(self) -> bool:
@@ -112,12 +124,24 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             self.flow.pause_reading()
             return
-        if self._begun and self.cycle.response_started and not self.cycle.response_complete:
-            self.transport.close()  # its body is being refused already
-            return
+        if self._begun and not self.cycle.response_complete:
+            if self.cycle.response_started:
+                return  # the application is refusing the body itself
+            self.cycle.disconnected = True  # this is its answer
+            self.cycle.message_event.set()
         response = responses.problem(refusal, close=True)
         lines = [STATUS_LINE[response.status]]
         lines += [b"%s: %s\r\n" % header for header in response.headers]
         lines += [b"connection: close\r\n\r\n", response.body]
         self.transport.write(b"".join(lines))
-        self.transport.close()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Close in a moment: upon unread bytes, closing would take the answer along."""
+        self._leaving = True
+        self._disarm()
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._head_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)

@@ -20,7 +20,7 @@ from services.poller.asking import Asker
 from services.poller.ports import PollPorts
 from services.poller.progress import StreamState
 from services.poller.streams import StoppedError, Stored, Stream
-from services.run import Backoff, backoff_seconds
+from services.run import Backoff, backoff_seconds, error_kind
 from services.settings import Poller, Settings
 
 KIND = "rest"
@@ -166,7 +166,9 @@ class Turns:
         progress.state = _state_of(error)
         progress.failures += 1
         progress.error = self.stream.asker.credentials.hidden(_explained(error, self.stream))
-        self.stream.ports.metrics.count("poll_failures", stream=self.stream.name, kind=kind.value)
+        self.stream.ports.metrics.count(
+            "poll_failures", stream=self.stream.name, kind=error_kind(error).value
+        )
         structlog.get_logger().warning(
             "poll failed",
             source=self.stream.plan.name,

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
 from services.adapters.kafka import KafkaAdmin, TopicSpec
 from services.embedded.kafka import EmbeddedKafka
 
+DOCKER_SOCKET = Path("/var/run/docker.sock")
 _numbers = count(1)
 
 
@@ -52,6 +54,8 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBroke
 @pytest.fixture(scope="session")
 def docker_broker() -> Iterator[TestBroker]:
     """Needs the marks ``docker`` and ``enable_socket``; skips where no engine answers."""
+    if not (os.environ.get("DOCKER_HOST") or DOCKER_SOCKET.exists()):
+        pytest.skip("no Docker engine: neither DOCKER_HOST nor its socket is there")
     from docker.errors import DockerException  # noqa: PLC0415 - slow, and rarely needed
     from testcontainers.community.kafka import KafkaContainer  # noqa: PLC0415 - likewise
 

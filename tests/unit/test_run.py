@@ -1,5 +1,6 @@
 """Errors are classed once, and each class is acted on as the table says."""
 
+import asyncio
 import math
 import os
 import signal
@@ -24,6 +25,7 @@ from schemas.telemetry import ErrorKind
 from services.adapters.clock import SystemClock
 from services.adapters.metrics import MemoryMetrics
 from services.exit_codes import ExitCode
+from services.monitor.beats import keep_beating
 from services.monitor.health import Health, live, ready
 from services.run import (
     RETRY_AFTER_SECONDS_MAX,
@@ -147,6 +149,12 @@ def test_a_transient_error_is_a_blip_before_it_makes_a_process_unready(world: Wo
 def test_retry_after_is_honoured(world: World) -> None:
     world.run([TransientError("429", retry_after=17.0), None], draw=0.0)
     assert world.turns == pytest.approx([0, 17])
+
+
+def test_a_loop_that_waits_for_long_is_not_taken_for_stuck(world: World) -> None:
+    """Each wait asserts that the process is live, see World.wait."""
+    world.run([TransientError("429", retry_after=500.0), None], draw=0.0)
+    assert sum(world.waits) == pytest.approx(500)
 
 
 def test_a_setup_error_alerts_is_unhealthy_and_is_tried_again_slowly(world: World) -> None:
@@ -310,6 +318,28 @@ def test_a_wait_ends_by_itself(stop: Stop) -> None:
     assert 0.04 <= time.monotonic() - started < 5
     assert not stop.wait(0)
     assert not stop.wait(-1)
+
+
+def test_a_stop_is_an_event_for_asyncio_and_a_blocked_loop_misses_its_beat(stop: Stop) -> None:
+    health = Health(SystemClock())
+
+    async def main() -> None:
+        beating = asyncio.create_task(keep_beating(health, "gateway", 0.01, seconds_max=0.2))
+        event = stop.event()
+        await asyncio.sleep(0.3)
+        assert live(health.state(), health.now()).ok
+        assert not event.is_set()
+        time.sleep(0.3)  # noqa: ASYNC251 - the mistake that must be seen
+        assert not live(health.state(), health.now()).ok
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(event.wait(), 10)
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+
+    with stop_on_signals(stop):
+        asyncio.run(main())
+    assert stop.reason == "SIGTERM"
+    assert dict(health.state().beats) == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

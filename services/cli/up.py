@@ -1,0 +1,138 @@
+"""``sluice up``: every process of a project, supervised, with a status board."""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from schemas.errors import SetupError
+from services.bootstrap import Project
+from services.cli.app import HERE, Folder, app, with_project
+from services.cli.applying import apply_project
+from services.embedded.process import Process, ProcessSpec
+from services.exit_codes import ExitCode
+from services.run import Stop, stop_on_signals
+
+PROBE_SECONDS_MAX = 1.0
+BOARD_SECONDS = 1.0
+DRAIN_SECONDS_MAX = 25.0
+WAIT_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of the project's processes."""
+
+    role: str
+    process: Process
+    admin: str  # its base URL
+
+
+def roles(project: Project) -> dict[str, int]:
+    """The processes that the project needs, with their admin ports."""
+    admin = project.settings.admin
+    wanted = {"loader": admin.loader_port}
+    if project.webhook_configs:
+        wanted["gateway"] = admin.gateway_port
+    if project.rest_sources:
+        wanted["poller"] = admin.poller_port
+    return wanted
+
+
+def asked(url: str) -> dict[str, Any] | None:
+    """The JSON that an admin port answers, whatever its status; None without an answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=PROBE_SECONDS_MAX) as answer:  # noqa: S310 - our own port
+            body: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        body = json.load(error)
+    except (OSError, ValueError):
+        return None
+    return body
+
+
+@contextmanager
+def running(project: Project) -> Iterator[list[Member]]:
+    """The project's processes, started together, stopped in the order of the stream."""
+    members = [_member(project, role, port) for role, port in roles(project).items()]
+    try:
+        for member in members:
+            member.process.launch()
+        for member in members:
+            member.process.wait_ready()
+        yield members
+    finally:
+        for role in ("gateway", "poller", "loader"):
+            for member in members:
+                if member.role == role:
+                    member.process.stop()
+
+
+def _member(project: Project, role: str, port: int) -> Member:
+    if port == 0:
+        raise SetupError(
+            "the status board needs to know the port",
+            where=f"sluice.toml: admin.{role}_port",
+            remedy="set a port, or start the process by itself",
+        )
+    url = f"http://{project.settings.admin.host}:{port}"
+    spec = ProcessSpec(
+        name=role,
+        command=[
+            sys.executable, "-m", "services.cli", role, "--project", str(project.settings.root)
+        ],
+        folder=project.settings.state / "logs",
+        ready=lambda: asked(f"{url}/live") is not None,
+        stop_seconds_max=DRAIN_SECONDS_MAX,
+    )  # fmt: skip
+    return Member(role, Process(spec), url)
+
+
+def board(members: list[Member]) -> Table:
+    """What every process says of itself."""
+    table = Table(title="Sluice", title_justify="left")
+    for column in ("process", "pid", "restarts", "ready", "says", "log"):
+        table.add_column(column, overflow="fold")
+    for member in members:
+        body = asked(f"{member.admin}/ready")
+        ready = "no answer" if body is None else "yes" if body.get("ready") else "no"
+        why = "" if body is None or ready == "yes" else json.dumps(body)[:200]
+        process = member.process
+        pid = str(process.pid or "-")
+        table.add_row(member.role, pid, str(process.restarts), ready, why, str(process.log))
+    return table
+
+
+def keep_up(project: Project) -> ExitCode:
+    """Run everything until Ctrl-C or SIGTERM, then drain."""
+    _ = project.webhooks  # their secrets are missing here and now, not in a child's log
+    apply_project(project)
+    console = Console(stderr=True)
+    stop = Stop()
+    with stop_on_signals(stop), running(project) as members:
+        if console.is_terminal:
+            with Live(board(members), console=console) as live:
+                while not stop.wait(BOARD_SECONDS):
+                    live.update(board(members))
+        else:
+            log = structlog.get_logger("up")
+            log.info("everything is up", processes=[member.role for member in members])
+            while not stop.wait(WAIT_SECONDS):
+                pass
+        console.print("draining")
+    return ExitCode.OK
+
+
+@app.command()
+def up(project: Folder = HERE) -> None:
+    """Run every process of the project, supervised; Ctrl-C drains."""
+    with_project(project, "up", keep_up)

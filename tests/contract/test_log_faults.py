@@ -1,0 +1,194 @@
+"""What happens to our clients when brokers die, and that they heal by themselves."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import OversizedError, SetupError, TransientError
+from schemas.events import Partition, Record
+from services.adapters.kafka import (
+    KafkaAdmin,
+    KafkaLog,
+    KafkaLogReader,
+    KafkaPublisher,
+    KafkaTransactions,
+    TopicSpec,
+)
+from services.embedded.kafka import EmbeddedKafka
+from tests.support.kafka import TestBroker
+from tests.support.logs import Member, until
+
+pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
+SOON = {"message.timeout.ms": 3_000}
+
+
+@pytest.fixture
+def embedded(kafka_broker: TestBroker) -> Iterator[EmbeddedKafka]:
+    """The session's broker, which is up again afterwards."""
+    if kafka_broker.embedded is None:
+        pytest.skip("the broker is not ours to kill")
+    yield kafka_broker.embedded
+    kafka_broker.embedded.revive()
+
+
+def record(topic: str, number: int) -> Record:
+    return Record(topic, b"%d" % number, b"k")
+
+
+def values(client: dict[str, str | int], topic: str) -> list[int]:
+    reader = KafkaLogReader(client)
+    partition = Partition(topic, 0)
+    runs = reader.read(partition, *reader.bounds(partition))
+    return [int(value or b"") for run in runs for value in run.values]
+
+
+def raises_within(seconds: float, call: Callable[[], object]) -> None:
+    began = time.monotonic()
+    with pytest.raises(TransientError):
+        while time.monotonic() - began < seconds:
+            call()
+    assert time.monotonic() - began < seconds + 1
+
+
+def test_a_killed_broker_is_a_transient_error_and_acknowledged_messages_survive(
+    kafka_broker: TestBroker, embedded: EmbeddedKafka
+) -> None:
+    topic = kafka_broker.topic()
+    publisher = KafkaPublisher({**kafka_broker.client, **SOON})
+    writer = KafkaTransactions({**kafka_broker.client, **SOON}, kafka_broker.unique("tx"))
+    member = Member(KafkaLog(kafka_broker.client, kafka_broker.unique("g"), [topic]))
+    publisher.publish([record(topic, n) for n in range(500)])
+    writer.publish_atomically([record(topic, n) for n in range(500, 600)])
+    until(lambda: member.count == 600, member)
+    embedded.kill()
+    raises_within(10, lambda: publisher.publish([record(topic, 600)]))
+    raises_within(10, lambda: member.poll(0.1))
+    raises_within(60, lambda: writer.publish_atomically([record(topic, 601)]))
+    embedded.revive()
+    publisher.publish([record(topic, 602)])
+    writer.publish_atomically([record(topic, 603)])
+    found = values(kafka_broker.client, topic)
+    assert found[:600] == list(range(600))
+    assert set(found[600:]) <= {600, 601, 602, 603}
+    assert {602, 603} <= set(found[600:])
+
+    def polled() -> bool:
+        try:
+            member.poll()
+        except TransientError:
+            return False
+        return member.count >= len(found)
+
+    deadline = time.monotonic() + 30
+    while not polled():
+        assert time.monotonic() < deadline
+    assert [int(v) for v in member.values[Partition(topic, 0)]] == found
+    member.log.close()
+
+
+def test_a_broker_that_dies_unasked_comes_back_by_itself(
+    kafka_broker: TestBroker, embedded: EmbeddedKafka
+) -> None:
+    topic = kafka_broker.topic()
+    publisher = KafkaPublisher({**kafka_broker.client, "message.timeout.ms": 30_000})
+    publisher.publish([record(topic, 1)])
+    pid = embedded.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    publisher.publish([record(topic, 2)])
+    assert values(kafka_broker.client, topic) == [1, 2]
+    assert embedded.pid() not in {None, pid}
+
+
+def test_wrong_options_are_setup_errors() -> None:
+    with pytest.raises(SetupError, match=r"no\.such"):
+        KafkaPublisher({"bootstrap.servers": "127.0.0.1:1", "no.such": "x"})
+    with pytest.raises(SetupError):
+        KafkaLog({"bootstrap.servers": "127.0.0.1:1", "session.timeout.ms": "x"}, "g", ["t"])
+
+
+def test_no_broker_at_all_is_a_transient_error() -> None:
+    client = {"bootstrap.servers": "127.0.0.1:1", **SOON}
+    with pytest.raises(TransientError):
+        KafkaPublisher(client).publish([record("t", 1)])
+    log = KafkaLog(client, "g", ["t"])
+    raises_within(5, lambda: log.poll(10, 0.1))
+    began = time.monotonic()
+    log.close()
+    assert time.monotonic() - began < 5
+
+
+def test_a_record_that_the_topic_refuses_is_named(kafka_broker: TestBroker) -> None:
+    topic = kafka_broker.topic(max_message_bytes="2000")
+    some = [record(topic, n) for n in range(3)]
+    some[1] = Record(topic, bytes(range(256)) * 50)
+    client = {**kafka_broker.client, "compression.type": "none"}
+    for publish in (
+        KafkaPublisher(client).publish,
+        KafkaTransactions(client, kafka_broker.unique("tx")).publish_atomically,
+    ):
+        with pytest.raises(OversizedError, match="12") as caught:
+            publish(some)
+        assert caught.value.index == 1
+        publish([some[0], some[2]])
+
+
+def test_topics_are_made_once_and_differences_are_told(kafka_broker: TestBroker) -> None:
+    admin, name = kafka_broker.admin, kafka_broker.unique("made")
+    spec = TopicSpec(name, 2, retention_ms=3_600_000)
+    assert admin.ensure_topics([spec]) == []
+    assert admin.ensure_topics([spec]) == []
+    assert admin.topics()[name] == 2
+    assert admin.ensure_topics([TopicSpec(name, 1, retention_ms=60_000)]) == []
+    partitions, retention = admin.ensure_topics([TopicSpec(name, 4, retention_ms=7_200_000)])
+    assert "2 partition(s) and should have 4" in partitions
+    assert "retention.ms=3600000 and should have 7200000" in retention
+    (policy,) = admin.ensure_topics([TopicSpec(name, 2, compact=True)])
+    assert "cleanup.policy=delete and should have compact" in policy
+    assert admin.topics()[name] == 2
+    assert admin.brokers() >= 1
+    assert len(admin.cluster_id()) > 10
+
+
+def test_a_topic_with_more_than_256_partitions_can_be_read(kafka_broker: TestBroker) -> None:
+    topic = kafka_broker.topic(partitions=300)
+    KafkaPublisher(kafka_broker.client).publish(
+        [Record(topic, b"%d" % n, b"key%d" % n) for n in range(2_000)]
+    )
+    member = Member(KafkaLog(kafka_broker.client, kafka_broker.unique("g"), [topic]))
+    until(lambda: member.count == 2_000, member)
+    assert max(partition.number for partition in member.values) > 255
+    member.log.close()
+
+
+@pytest.mark.slow
+def test_leaders_killed_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
+    with EmbeddedKafka(tmp_path, nodes=3) as kafka:
+        client: dict[str, str | int] = {
+            "bootstrap.servers": kafka.bootstrap,
+            "message.timeout.ms": 60_000,
+        }
+        admin = KafkaAdmin(client)
+        assert admin.brokers() == 3
+        assert admin.ensure_topics([TopicSpec("t", 1)]) == []
+        publisher = KafkaPublisher(client)
+        member = Member(KafkaLog(client, "g", ["t"]))
+        sent = 0
+        for step in range(60):
+            publisher.publish([record("t", n) for n in range(sent, sent + 200)])
+            sent += 200
+            if step in {10, 35}:
+                kafka.kill(1 if step == 10 else 2)
+            if step in {25, 50}:
+                kafka.revive(1 if step == 25 else 2)
+            try:
+                member.poll(0.01)
+            except TransientError:
+                continue
+        until(lambda: member.count == sent, member)
+        assert [int(v) for v in member.values[Partition("t", 0)]] == list(range(sent))
+        member.log.close()
