@@ -123,7 +123,7 @@ def _applied(state: bytes) -> int:
 def _options() -> Options:
     options = Options(raw_mode=True)
     table = BlockBasedOptions()
-    table.set_bloom_filter(10.0, block_based=False)
+    table.set_bloom_filter(10, block_based=False)
     table.set_block_cache(Cache(CACHE_BYTES))
     table.set_cache_index_and_filter_blocks(True)
     options.set_block_based_table_factory(table)

@@ -18,6 +18,7 @@ SEED_1 = 0x5851F42D4C957F2D
 SEED_2 = 0x14057B7EF767814F
 BITS_PER_KEY = 16  # of a filter, at least; at most 6 % of the strange keys pass it then
 PENDING_MAX = 8  # unmerged segments
+LATENESS_MAX = 3_600_000_000  # one hour, in microseconds: so far may an event come behind others
 
 
 def key_hashes(column: pl.Series) -> KeyHashes:
@@ -35,6 +36,21 @@ def hash_fingerprint() -> str:
     sizes = (0, 1, 3, 4, 8, 9, 16, 17, 128, 129, 240, 241, 1025)  # where xxh3 takes other paths
     probe = key_hashes(pl.Series(["s" * size for size in sizes]))
     return f"polars-{pl.__version__}-{digest(probe.h1.tobytes(), probe.h2.tobytes())}"
+
+
+def lateness(window: int) -> int:
+    """How far an event may come behind newer ones and still be judged exactly, microseconds."""
+    return min(window, LATENESS_MAX)
+
+
+def restore_since(stamp: int, window: int) -> int:
+    """From which timestamp on the log is read again after a loss, microseconds.
+
+    ``stamp``: of the first event that will be judged, not the clock's: a loader that was down
+    for days needs the keys of the days before. Two windows back, as which event was the first
+    in the last window depends on who was accepted in the one before.
+    """
+    return max(stamp - 2 * window - lateness(window), 0)
 
 
 def sort_keys(keys: Keys) -> tuple[Keys, Integers]:

@@ -64,14 +64,14 @@ STAGE_SQL = f"SHOW STAGES LIKE {literal(STAGE)}"
 STAGE_DDL = f"CREATE STAGE IF NOT EXISTS {STAGE}"
 
 TABLES_SQL = (
-    "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = CURRENT_SCHEMA()"  # noqa: S608 - constants
+    "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = CURRENT_SCHEMA()"
     f" AND TABLE_NAME IN ({literals(tuple(TABLES))})"
 )
 """Which of the ledger tables are there."""
 
-LOCK_ROWS_SQL = f"SELECT COUNT(*) AS N FROM {LOCKS} WHERE NAME = {literal(_CLAIMS)}"  # noqa: S608 - constants
-LOCK_INSERT_SQL = f"INSERT INTO {LOCKS} (NAME, TAKEN_AT) VALUES ({literal(_CLAIMS)}, {_NOW})"  # noqa: S608 - constants
-LOCK_SQL = f"UPDATE {LOCKS} SET TAKEN_AT = {_NOW} WHERE NAME = {literal(_CLAIMS)}"  # noqa: S608 - constants
+LOCK_ROWS_SQL = f"SELECT COUNT(*) AS N FROM {LOCKS} WHERE NAME = {literal(_CLAIMS)}"
+LOCK_INSERT_SQL = f"INSERT INTO {LOCKS} (NAME, TAKEN_AT) VALUES ({literal(_CLAIMS)}, {_NOW})"
+LOCK_SQL = f"UPDATE {LOCKS} SET TAKEN_AT = {_NOW} WHERE NAME = {literal(_CLAIMS)}"
 """Held until COMMIT, so that two loaders never insert the same new partition twice."""
 
 
@@ -101,14 +101,14 @@ def claim_update(partitions: Iterable[Partition]) -> str:
     """Raise the epoch of all these partitions; touches those that the warehouse knows."""
     # Every column is written: DuckDB sees conflicts per column, Snowflake per row or more.
     return (
-        f"UPDATE {OFFSETS} SET NEXT_OFFSET = NEXT_OFFSET, EPOCH = EPOCH + 1, BATCH = BATCH, "  # noqa: S608 - quoted by schemas.sql
+        f"UPDATE {OFFSETS} SET NEXT_OFFSET = NEXT_OFFSET, EPOCH = EPOCH + 1, BATCH = BATCH, "
         f"UPDATED_AT = {_NOW} WHERE {_where(partitions)}"
     )
 
 
 def claim_select(partitions: Iterable[Partition]) -> str:
     """Where these partitions stand: topic, part, next_offset, epoch."""
-    return f"SELECT TOPIC, PART, NEXT_OFFSET, EPOCH FROM {OFFSETS} WHERE {_where(partitions)}"  # noqa: S608 - quoted by schemas.sql
+    return f"SELECT TOPIC, PART, NEXT_OFFSET, EPOCH FROM {OFFSETS} WHERE {_where(partitions)}"
 
 
 def claim_insert(starts: Mapping[Partition, int]) -> str:
@@ -118,7 +118,7 @@ def claim_insert(starts: Mapping[Partition, int]) -> str:
         for (topic, part), start in sorted(starts.items())
     )
     return (
-        f"INSERT INTO {OFFSETS} (TOPIC, PART, NEXT_OFFSET, EPOCH, BATCH, UPDATED_AT) VALUES {rows}"  # noqa: S608 - quoted by schemas.sql
+        f"INSERT INTO {OFFSETS} (TOPIC, PART, NEXT_OFFSET, EPOCH, BATCH, UPDATED_AT) VALUES {rows}"
     )
 
 
@@ -183,7 +183,7 @@ def fence_update(ranges: Sequence[OffsetRange], batch: str) -> str:
         f"({literals((*span.partition, span.first, span.after, span.epoch))})" for span in ranges
     )
     return (
-        f"UPDATE {OFFSETS} O SET NEXT_OFFSET = V.NEXT_OFFSET, EPOCH = V.EPOCH, "  # noqa: S608 - quoted by schemas.sql
+        f"UPDATE {OFFSETS} O SET NEXT_OFFSET = V.NEXT_OFFSET, EPOCH = V.EPOCH, "
         f"BATCH = {literal(batch)}, UPDATED_AT = {_NOW} FROM "
         "(SELECT COLUMN1 AS TOPIC, COLUMN2 AS PART, COLUMN3 AS FIRST_OFFSET, "
         f"COLUMN4 AS NEXT_OFFSET, COLUMN5 AS EPOCH FROM VALUES {rows}) V "
@@ -194,7 +194,7 @@ def fence_update(ranges: Sequence[OffsetRange], batch: str) -> str:
 
 def batch_rows(table: str, batch: str) -> str:
     """How many rows of a batch the target holds, as N."""
-    return f"SELECT COUNT(*) AS N FROM {identifier(table)} WHERE _BATCH = {literal(batch)}"  # noqa: S608 - quoted by schemas.sql
+    return f"SELECT COUNT(*) AS N FROM {identifier(table)} WHERE _BATCH = {literal(batch)}"
 
 
 def _where(partitions: Iterable[Partition]) -> str:

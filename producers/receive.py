@@ -8,6 +8,7 @@ import orjson
 
 from producers import split
 from producers.encode import Encoder
+from producers.fitting import fitting
 from producers.refusal import Refusal, RefusalReason
 from producers.webhook import Answer, WebhookSource
 from schemas import identity
@@ -30,6 +31,7 @@ class Limits:
     events_max: int = 10_000
     depth_max: int = 32  # of one event; its outermost object is depth 1
     keys_max: int = 2_000  # of one event, over all levels
+    record_bytes_max: int = 1_000_000  # of one event as the log takes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,9 @@ def receive(
     5. Find each event's stream and id, and encode.
 
     A body that is no JSON is refused as a whole. An event that is no JSON, no object, too deep,
-    of no known stream, or that the source's plug-in raises on is a dead letter, and the others
-    go on. Dead letters of no known stream belong to ``source.fallback``: the only stream where
-    it is fixed, else ``<source>.unknown``.
+    of no known stream, too large for the log, or that the source's plug-in raises on is a dead
+    letter, and the others go on. Dead letters of no known stream belong to ``source.fallback``:
+    the only stream where it is fixed, else ``<source>.unknown``.
     """
     refusal = source.verify(delivery)
     if refusal is not None:
@@ -88,7 +90,7 @@ def receive(
     pieces = _pieces(inflated, source, limits)
     if isinstance(pieces, Refusal):
         return pieces
-    return _encoded(delivery, pieces, source, encoders)
+    return _encoded(delivery, pieces, source, (encoders, limits.record_bytes_max))
 
 
 def handshake(delivery: Delivery, source: WebhookSource) -> Answer | None:
@@ -264,9 +266,10 @@ def _encoded(
     delivery: Delivery,
     pieces: Sequence[_Piece],
     source: WebhookSource,
-    encoders: Mapping[str, Encoder],
+    log: tuple[Mapping[str, Encoder], int],
 ) -> Received:
     """Groups the pieces by stream, encodes each group, and puts the ids back in order."""
+    encoders, bytes_max = log
     ids = [""] * len(pieces)
     groups: dict[str, tuple[list[int], list[Incoming]]] = {}
     rejections: list[Rejection] = []
@@ -285,7 +288,7 @@ def _encoded(
         )
     records: list[Record] = []
     for stream, (places, incoming) in groups.items():
-        encoded = encoders[stream].encode(incoming)
+        encoded = fitting(encoders[stream].encode(incoming), incoming, bytes_max)
         records += encoded.records
         rejections += encoded.rejections
         for index, id_ in zip(places, encoded.ids, strict=True):

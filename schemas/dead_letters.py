@@ -92,7 +92,7 @@ class DeadLetterWriter:
             avro.RECEIVED_AT: rejection.seen_at,
             avro.EXTRA: None,
         }
-        topic = rejection.stream + DEAD_SUFFIX
+        topic = rejection.stream.removesuffix(DEAD_SUFFIX) + DEAD_SUFFIX  # theirs have no other
         return Record(topic, self._writer.write(value), event_id.encode())
 
 

@@ -115,7 +115,7 @@ def copy_into(contract: Contract, staged: str, constants: dict[str, str]) -> str
         _projected(c) if c.in_file else f"{constants[c.name]}::{c.type}" for c in columns
     )
     return (
-        f"COPY INTO {identifier(contract.table_name)} ({names}) "  # noqa: S608 - quoted by schemas.sql
+        f"COPY INTO {identifier(contract.table_name)} ({names}) "
         f"FROM (SELECT {projection} FROM {staged}) "
         "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE) ON_ERROR=ABORT_STATEMENT"
     )

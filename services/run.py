@@ -184,6 +184,7 @@ def run_loop(name: str, step: Callable[[], object], under: Supervision) -> ExitC
         under.health.beat(name)
         error = _error_of(step)
         if error is None:
+            failures = 0
             _turned(name, under)
             continue
         failures += 1

@@ -20,6 +20,7 @@ class MemorySink:
         self.closed = False
         self.pending = 0
         self.record_bytes_max = record_bytes_max
+        self.dead_letter_bytes_max = 8 * record_bytes_max
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Kept on return."""

@@ -142,7 +142,9 @@ class MemoryWarehouse:
 
     def _commit(self, plan: LoadPlan) -> None:
         if plan.rows:
-            self.state.tables.setdefault(plan.table, []).append(plan.frame)
+            constants = {"_topic": plan.topic, "_batch": plan.batch}  # COPY adds them
+            loaded = plan.frame.with_columns(pl.lit(v).alias(k) for k, v in constants.items())
+            self.state.tables.setdefault(plan.table, []).append(loaded)
         for span in plan.ranges:
             file = plan.file if plan.rows else None
             self.state.ledger.append(LedgerRow(plan.batch, plan.table, file, span))

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from consumers.dedupe import (
     cut_segment,
     hash_fingerprint,
+    lateness,
     latest_before,
     merge_newest,
     merge_segments,
@@ -43,7 +44,6 @@ MERGE_ROWS = 1_600_000  # most keys in a merged segment: bounds the time of one 
 RECENT_MAX = 8  # unmerged segments in memory
 AGES = 6  # parts of a window; keys are forgotten one part at a time
 AGE_MIN = 60_000_000  # a part is not shorter than a minute
-LATENESS_MAX = 3_600_000_000  # one hour: see SegmentStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class SegmentStore:
 
     def _seal(self) -> None:
         """Write the recent keys as a segment, together with their younger neighbours."""
-        horizon = self._arrived - self._window - min(self._window, LATENESS_MAX)
+        horizon = self._arrived - self._window - lateness(self._window)
         kept = [sealed for sealed in self._sealed if sealed.file.arrived >= horizon]
         if self._recent:
             first = self._first_neighbour(kept)

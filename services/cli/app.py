@@ -42,6 +42,7 @@ def with_project(folder: Path, role: str, action: Callable[[Project], ExitCode |
 
 def main() -> None:
     """The entry point."""
-    from services.cli import commands  # noqa: F401, PLC0415 - declares the commands on app
+    from services.cli.commands import declare  # noqa: PLC0415 - its modules import this one
 
+    declare()
     sys.exit(app())

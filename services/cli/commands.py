@@ -1,5 +1,13 @@
 """Imports every module that declares commands."""
 
-from services.cli import processes, up
+from importlib import import_module
+from pathlib import Path
 
-__all__ = ["processes", "up"]
+PLAIN = {"__init__", "__main__", "app", "commands"}
+
+
+def declare() -> None:
+    """Import the modules of this folder; each declares its commands on the application."""
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.stem not in PLAIN:
+            import_module(f"services.cli.{path.stem}")

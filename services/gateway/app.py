@@ -1,27 +1,33 @@
 """The webhook endpoint as an ASGI application."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import structlog
+
 from producers import receive as steps
+from producers.fitting import record_bytes
 from producers.receive import Limits, Received
 from producers.refusal import Refusal, RefusalReason
 from producers.webhook import Answer, WebhookSource
-from schemas.errors import SetupError, TransientError
+from schemas.errors import SetupError, SluiceError, TransientError
 from schemas.events import Delivery, Record
 from services.gateway import door, responses
 from services.gateway.ports import GatewayPorts
 from services.gateway.responses import Response
 from services.settings import Gateway as GatewaySettings
 
+_log = structlog.get_logger("gateway")
+
 PREFIX = "/v1/in/"
 INLINE_BYTES_MAX = 128_000  # larger bodies are read in a thread, so that the others need not wait
 INLINE_GZIP_BYTES_MAX = 8_000
 LINGER_SECONDS = 1.0  # how long a refused body is still read, so that its sender sees the answer
-RECORD_OVERHEAD_BYTES = 100  # of one record in a request to the broker, and some
+LOG_SECONDS = 10.0  # a broker that is away is told of this often
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -40,8 +46,10 @@ class Gateway:
             events_max=settings.events_max,
             depth_max=settings.depth_max,
             keys_max=settings.keys_max,
+            record_bytes_max=ports.sink.record_bytes_max,
         )
         self._thread = ThreadPoolExecutor(1, "gateway-large-bodies")
+        self._silent_until = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -166,24 +174,29 @@ class Gateway:
 
     async def _published(self, received: Received) -> Refusal | None:
         """Events and dead letters in the log together, or why not."""
-        records: Sequence[Record] = received.records
-        if received.rejections:
-            records = (*records, *self._ports.dead_letters(received.rejections))
-        refusal = self._unfit(records)
+        dead = self._ports.dead_letters(received.rejections) if received.rejections else ()
+        records = (*received.records, *dead)
+        refusal = self._unfit(len(records), dead)
         if refusal is not None or not records:
             return refusal
-        sink, metrics = self._ports.sink, self._ports.metrics
+        sink = self._ports.sink
         try:
             await sink.publish(records)
-        except TransientError as error:
-            return _unavailable("the broker did not take the events", error.retry_after)
-        except SetupError:
+        except (TransientError, SetupError) as error:
             # whose setup is the operator's business; the sender can only come back
-            return _unavailable("the broker refused the events")
+            self._tell(error)
+            return _unavailable("the broker did not take the events", error)
         finally:
-            metrics.gauge("gateway_in_flight_events", sink.pending)
+            self._ports.metrics.gauge("gateway_in_flight_events", sink.pending)
         self._count(received)
         return None
+
+    def _tell(self, error: SluiceError) -> None:
+        """The operator, but not for each of thousands of deliveries."""
+        now = self._ports.clock.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + LOG_SECONDS
+            _log.error("events are not acknowledged", error=str(error))
 
     def _count(self, received: Received) -> None:
         metrics = self._ports.metrics
@@ -193,34 +206,31 @@ class Gateway:
         for (stream, reason), number in dead.items():
             metrics.count("gateway_events_dead", number, stream=stream, reason=reason)
 
-    def _unfit(self, records: Sequence[Record]) -> Refusal | None:
-        """A refusal if there is no room for the records, or one of them is too large."""
-        pending, room = self._ports.sink.pending, self._settings.in_flight_events_max
-        if pending and pending + len(records) > room:
+    def _unfit(self, count: int, dead: Sequence[Record]) -> Refusal | None:
+        """A refusal if there is no room for the records, or a dead letter is too large."""
+        sink = self._ports.sink
+        if sink.pending and sink.pending + count > self._settings.in_flight_events_max:
             return door.busy("too many events wait for the broker")
-        bytes_max = self._ports.sink.record_bytes_max
-        if any(_bytes(record) > bytes_max for record in records):
+        bytes_max = sink.dead_letter_bytes_max
+        if any(record_bytes(record) > bytes_max for record in dead):
             return Refusal(
                 413,
                 RefusalReason.TOO_LARGE,
-                f"an event needs more than the {bytes_max} bytes that the log takes at once",
+                f"an event needs more than the {bytes_max} bytes that a dead letter may have",
                 remedy="send smaller events; nothing of this body was stored",
             )
         return None
 
 
-def _bytes(record: Record) -> int:
-    extra = sum(len(name) + len(value) for name, value in record.headers)
-    return len(record.value) + len(record.key or b"") + extra + RECORD_OVERHEAD_BYTES
-
-
-def _unavailable(what: str, retry_after: float | None = None) -> Refusal:
+def _unavailable(what: str, error: SluiceError | None = None) -> Refusal:
+    wish = error.retry_after if isinstance(error, TransientError) else None
+    seconds = max(wish or 0, door.RETRY_SECONDS)
     return Refusal(
         503,
         RefusalReason.UNAVAILABLE,
         what,
         remedy="send it again with the same id: what was stored all the same is not doubled",
-        headers=(("retry-after", str(round(max(retry_after or 0, door.RETRY_SECONDS)))),),
+        headers=(("retry-after", str(math.ceil(seconds))),),
     )
 
 

@@ -15,7 +15,11 @@ class Sink(Protocol):
 
     @property
     def record_bytes_max(self) -> int:
-        """Largest record, with key and headers, that the log takes."""
+        """Largest event, with key and headers, that the log takes."""
+
+    @property
+    def dead_letter_bytes_max(self) -> int:
+        """Largest dead letter that the log takes."""
 
     @property
     def pending(self) -> int:

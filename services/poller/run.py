@@ -111,6 +111,9 @@ class Turns:
     async def keep(self) -> SluiceError | None:
         """Turns until the stop; the error with which the stream ended, if it did."""
         stop = self.stream.stop
+        structlog.contextvars.bind_contextvars(
+            source=self.stream.plan.name, stream=self.stream.name
+        )
         while not stop.is_set():
             began = self.stream.ports.clock.monotonic()
             try:
@@ -155,7 +158,7 @@ class Turns:
     def _succeeded(self, began: float) -> None:
         progress, clock = self.stream.progress, self.stream.ports.clock
         if progress.failures:
-            structlog.get_logger().info("poll recovered", stream=self.stream.name)
+            structlog.get_logger().info("poll recovered")
         progress.state, progress.failures, progress.error = StreamState.WAITING, 0, ""
         progress.last_success = clock.now()
         seconds = clock.monotonic() - began
@@ -171,8 +174,6 @@ class Turns:
         )
         structlog.get_logger().warning(
             "poll failed",
-            source=self.stream.plan.name,
-            stream=self.stream.name,
             state=progress.state.value,
             failures=progress.failures,
             error=progress.error,

@@ -66,6 +66,42 @@ def test_kill_9_after_commit_keeps_everything(server: EmbeddedWarehouse) -> None
     place.close()
 
 
+@pytest.mark.slow
+def test_a_loader_survives_kill_after_kill(server: EmbeddedWarehouse) -> None:
+    place = Place(server, "CHAOS")
+    place.ready()
+    done = threading.Event()
+    loading = threading.Thread(target=load_until, args=(place.session(), 1500, done))
+    loading.start()
+    kills = 0
+    while not done.wait(0.3 + kills % 3):
+        server.kill()
+        server.start()
+        kills += 1
+    loading.join()
+    session = place.session()
+    assert kills > 2
+    assert session.rows(COUNT) == [{"n": 1500, "d": 1500}]
+    ledger = "SELECT FIRST_OFFSET AS F, NEXT_OFFSET AS A FROM SLUICE_LEDGER ORDER BY FIRST_OFFSET"
+    ranges = [(row["f"], row["a"]) for row in session.rows(ledger)]
+    assert ranges == [(first, first + 10) for first in range(0, 1500, 10)]
+    place.close()
+
+
+def load_until(session: SnowflakeWarehouse, end: int, done: threading.Event) -> None:
+    """Claim and load ten rows at a time, as a loader does; claim again after every error."""
+    claim = None
+    while claim is None or claim.next_offset < end:
+        try:
+            claim = claim or session.claim({P0: 0})[P0]
+            after = claim.next_offset + 10
+            session.load(plan(span(0, claim.next_offset, after, epoch=claim.epoch)))
+            claim = Claim(claim.epoch, after)
+        except TransientError:
+            claim = None
+    done.set()
+
+
 def error_of(session: SnowflakeWarehouse, work: LoadPlan) -> BaseException:
     try:
         session.load(work)

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -195,7 +196,7 @@ def test_commit_after_a_failed_statement_is_an_error(sql: Sql) -> None:
     assert sql("SELECT COUNT(*) FROM T") == [(0,)]
 
 
-def shared_connection(sql: Sql):  # noqa: ANN201 - the connector has no useful type
+def shared_connection(sql: Sql) -> Any:
     """The connection below a session, with an error leaving it as it is."""
     sql("SELECT 1")
     return sql.session._connection

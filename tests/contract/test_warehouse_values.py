@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.sql import identifier, literal, quoted
+from schemas.sql import Value, identifier, literal, quoted
 from services.adapters.snowflake import SnowflakeWarehouse
 from tests.support.warehouse import Place, shared_server
 
@@ -63,10 +63,8 @@ def test_other_values_come_back(
     flag: bool,  # noqa: FBT001 - generated
     day: dt.date,
 ) -> None:
-    columns = ", ".join(
-        f"{literal(value)} AS {name}"
-        for name, value in {"N": number, "T": time, "F": flag, "D": day, "X": None}.items()
-    )
+    values: dict[str, Value] = {"N": number, "T": time, "F": flag, "D": day, "X": None}
+    columns = ", ".join(f"{literal(value)} AS {name}" for name, value in values.items())
     assert warehouse.rows(f"SELECT {columns}") == [
         {"n": number, "t": time.replace(tzinfo=None), "f": flag, "d": day, "x": None}
     ]

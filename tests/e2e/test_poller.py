@@ -5,6 +5,7 @@ import io
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from email.utils import formatdate
 from itertools import pairwise
 from typing import Any
@@ -83,6 +84,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def row_of(ports: PollPorts, stream: str = "shop.orders") -> Progress:
     return next(row for row in ports.board.rows if row.stream == stream)
+
+
+def slowed(answer: Callable[[Call], Reply], seconds: float) -> Callable[[Call], Reply]:
+    return lambda call: replace(answer(call), delay=seconds)
 
 
 def gaps(calls: list[Call]) -> list[float]:
@@ -396,13 +401,7 @@ def test_one_token_serves_all_streams_until_it_ends(api: Api, log: MemoryLog) ->
 def test_a_token_is_renewed_before_it_ends(api: Api, log: MemoryLog) -> None:
     tokens = TokenEndpoint(life=0.8)
     guarded(api, tokens)
-    answer = api.routes[PATH]
-
-    def slow(call: Call) -> Reply:
-        time.sleep(0.3)
-        return answer(call)
-
-    api.route(PATH, slow)
+    api.route(PATH, slowed(api.routes[PATH], 0.3))
     poll_once(
         ports_of(log, "shop.orders", secrets=SECRETS),
         settings_of(api.url, PAGED, auth=credentials(api)),
@@ -448,7 +447,7 @@ def test_a_rotating_refresh_token_is_followed(api: Api, log: MemoryLog) -> None:
     tokens = TokenEndpoint(life=0.2, rotate=True)
     guarded(api, tokens)
     auth = {**credentials(api), "kind": "oauth2_refresh_token", "refresh_token": "env:R"}
-    api.routes[PATH], answer = (lambda call: (time.sleep(0.15), answer(call))[1]), api.routes[PATH]
+    api.route(PATH, slowed(api.routes[PATH], 0.15))
     poll_once(ports_of(log, "shop.orders", secrets=SECRETS), settings_of(api.url, PAGED, auth=auth))
     assert ids(log) == [1, 2, 3, 4]
     used = [call.form["refresh_token"] for call in api.of("/token")]
@@ -480,6 +479,8 @@ def test_one_failing_stream_leaves_the_cadence_of_the_others_alone(
 
     async def during(_: asyncio.Event) -> None:
         await asyncio.sleep(1.5)
+        assert row_of(ports, "shop.s1").state == "setup"
+        assert not ports.board.healthy
 
     poll_while(ports, settings_of(api.url, *streams, concurrency=8), during)
     for name in names[3:]:
@@ -491,7 +492,6 @@ def test_one_failing_stream_leaves_the_cadence_of_the_others_alone(
     assert len(api.of("/shop.s1")) == 1  # looks again much later
     assert row_of(ports, "shop.s1").error.startswith("shop/shop.s1: the source answered 404")
     assert row_of(ports, "shop.s2").failures > 0
-    assert not ports.board.healthy
 
 
 def test_once_finishes_the_others_before_it_reports_the_failed_one(
@@ -576,8 +576,7 @@ def test_a_failed_publish_is_repeated_from_the_stored_cursor(api: Api, log: Memo
         await until(lambda: row_of(ports).last_success is not None)
         published.extend(log.transactions)
 
-    slow = api.routes[PATH]
-    api.route(PATH, lambda call: (time.sleep(0.1), slow(call))[1])
+    api.route(PATH, slowed(api.routes[PATH], 0.1))
     poll_while(ports, settings_of(api.url, PAGED), during)
     assert ids(log)[:2] == [1, 2]
     assert log.generations["sluice-poll-shop-shop.orders"] == 2

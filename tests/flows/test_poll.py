@@ -21,7 +21,12 @@ from tests.support.polling import NOW, Crashed, World, answered, plan_of
 
 SECOND = 1_000_000
 BASE = "https://api.example.com"
-CURSOR = {"field": "at", "param": "since", "format": "epoch_seconds", "lookback": "10s"}
+CURSOR: dict[str, Any] = {
+    "field": "at",
+    "param": "since",
+    "format": "epoch_seconds",
+    "lookback": "10s",
+}
 
 
 def query_of(request: Request) -> dict[str, str]:
@@ -73,7 +78,7 @@ PAGERS: dict[str, dict[str, Any]] = {
 
 
 def paged(kind: str, **more: Any) -> Plan:
-    cursor = dict(CURSOR)
+    cursor = CURSOR
     if kind == "window":
         cursor = {"format": "epoch_seconds", "start": NOW // SECOND - 1000, "lookback": "10s"}
     return plan_of(records="/data", pager=PAGERS[kind], cursor=cursor, event_id="/id", **more)

@@ -289,9 +289,20 @@ def test_what_waits_for_the_broker_is_bounded() -> None:
     asyncio.run(scenario())
 
 
-def test_an_event_that_the_log_cannot_take_refuses_the_whole_body() -> None:
+def test_an_event_that_the_log_cannot_take_is_a_dead_letter() -> None:
     here = world()
     here.sink.record_bytes_max = 500
+    large = b'{"id":"' + b"b" * 500 + b'"}'
+    body = b'[{"id":"a"},' + large + b',{"id":"c","amount":"x"},{"id":"d"}]'
+    reply = post(here.app(), body)
+    assert reply.json["accepted"] == 4
+    assert [one["reason"] for one in reply.json["dead_letters"]] == ["oversized", "wrong_type"]
+    assert [one.value for one in here.sink.records[:3]] == [b'{"id":"a"}', b'{"id":"d"}', large]
+
+
+def test_an_event_that_not_even_a_dead_letter_can_hold_refuses_the_whole_body() -> None:
+    here = world()
+    here.sink.record_bytes_max = here.sink.dead_letter_bytes_max = 500
     body = b'[{"id":"a"},{"id":"' + b"b" * 500 + b'"}]'
     found = problem(post(here.app(), body), 413, "too_large")
     assert "500 bytes" in found["detail"]

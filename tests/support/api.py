@@ -1,6 +1,7 @@
 """A real HTTP server on loopback that behaves, and misbehaves, as sources do."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from typing_extensions import override
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Reply:
     drip: float = 0.0  # seconds between two bytes of the body
 
 
-def page(value: Any, status: int = 200, **headers: str) -> Reply:
+def page(value: Any, status: int = 200, **headers: Any) -> Reply:
     """A JSON answer; header names with _ for -."""
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     return Reply(status, json.dumps(value).encode(), {"Content-Type": "application/json", **named})
@@ -118,6 +121,15 @@ class TokenEndpoint:
         return self.valid.get(token, 0) > time.monotonic()
 
 
+class _Quiet(ThreadingHTTPServer):
+    """Clients that hang up are part of the tests."""
+
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serving() -> Iterator[Api]:
     """The server, until the end of the block."""
@@ -138,10 +150,11 @@ def serving() -> Iterator[Api]:
 
         do_GET = do_POST = _serve  # noqa: N815 - http.server looks these names up
 
+        @override
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Route)
+    server = _Quiet(("127.0.0.1", 0), Route)
     server.daemon_threads = True
     api.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

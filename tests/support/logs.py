@@ -136,9 +136,9 @@ class KafkaBackend:
 class Member:
     """A log and everything it has told, in order."""
 
-    def __init__(self, log: Log, start: Callable[[Partition], int] = lambda _: 0) -> None:
+    def __init__(self, log: Log, start: Callable[[Partition], int] | None = None) -> None:
         self.log = log
-        self.start = start
+        self.start = start or self.stopped_at
         self.owned: set[Partition] = set()
         self.values: dict[Partition, list[bytes]] = defaultdict(list)
         self.offsets: dict[Partition, list[int]] = defaultdict(list)
@@ -161,6 +161,10 @@ class Member:
             self.offsets[run.partition] += run.offsets.tolist()
         self.log.seek({partition: self.start(partition) for partition in polled.assigned})
         return polled
+
+    def stopped_at(self, partition: Partition) -> int:
+        """Behind the last message of this partition that came here."""
+        return max(self.offsets[partition], default=-1) + 1
 
     @property
     def count(self) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from producers.exchange import Bounds, Request, Response
 from producers.poll import Fetch, Plan, Publish, poll
 from producers.rest import parse_source
 from schemas.contract import Contract
+from schemas.errors import FencedError
 from schemas.events import Incoming, Record, Rejection
 from schemas.ports import Transactions
 from services.adapters.clock import SystemClock
@@ -40,7 +41,7 @@ def plan_of(**stream: Any) -> Plan:
     return Plan("shop", source, source.streams[0])
 
 
-def answered(value: Any, status: int = 200, at: int = NOW, **headers: str) -> Response:
+def answered(value: Any, status: int = 200, at: int = NOW, **headers: Any) -> Response:
     body = value if isinstance(value, bytes) else orjson.dumps(value)
     return Response(status, {k.replace("_", "-"): v for k, v in headers.items()}, body, at)
 
@@ -78,7 +79,8 @@ class World:
                     self.pages.append(effect)
                     self.stored = dump_state(effect.state)
         except StopIteration as end:
-            return end.value
+            state: State = end.value
+            return state
         finally:
             generator.close()
 
@@ -115,8 +117,6 @@ class MemoryTransactions:
     generation: int
 
     def publish_atomically(self, records: Sequence[Record]) -> None:
-        from schemas.errors import FencedError  # noqa: PLC0415 - next to its only use
-
         if self.log.failing:
             raise self.log.failing.pop(0)
         if self.log.generations[self.name] != self.generation:
@@ -180,7 +180,3 @@ def settings_of(url: str, *streams: dict[str, Any], poller: Any = None, **source
     table = {"kind": "rest", "base_url": url, "streams": list(streams), **source}
     short = {"timeout_seconds": 2, "backoff_seconds_max": 2, "attempts_max": 3}
     return Settings(sources={"shop": table}, poller=Poller(**{**short, **(poller or {})}))
-
-
-def later_state(state: State, **changes: Any) -> State:
-    return replace(state, **changes)

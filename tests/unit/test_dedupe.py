@@ -17,6 +17,7 @@ from consumers.dedupe import (
     latest_before,
     merge_newest,
     merge_segments,
+    restore_since,
     segment_of,
     sort_keys,
 )
@@ -260,3 +261,23 @@ def test_the_order_of_segments_does_not_matter() -> None:
     for held in ([older, newer], [newer, older]):
         found = latest_before(held, keys_of([(1, 30, 501)]))
         assert (found.offset.tolist(), found.stamp.tolist()) == ([20], [500])
+
+
+@given(logs, st.integers(0, 150), st.integers(0, 60))
+def test_what_is_restored_from_two_windows_back_judges_like_the_whole_log(
+    drawn: list[tuple[int | None, int, int]], window: int, at: int
+) -> None:
+    """For keys that do not come again in every window: here, at most three times in all."""
+    seen: dict[int | None, int] = {}
+    events = []
+    for event in log_of([(key, gap, abs(step)) for key, gap, step in drawn]):
+        seen[event[0]] = seen.get(event[0], 0) + 1
+        if seen[event[0]] <= 3:
+            events.append(event)
+    at = min(at, len(events) - 1)
+    since = restore_since(events[at][2], window)
+    keys = partition_keys(window)
+    past = [event for event in events[:at] if event[2] >= since]
+    if past:
+        ask(keys, past)
+    assert ask(keys, events[at:]) == expected(events, window)[at:]

@@ -124,7 +124,8 @@ def test_a_token_is_followed_until_there_is_none() -> None:
     second = of.after({}, seen({"meta": {"next": "abc"}})).position
     assert second is not None
     assert of.turn(second).params == {"limit": "5", "cursor": "abc"}
-    for end in ({"meta": {"next": None}}, {"meta": {"next": ""}}, {"meta": {}}, {}, []):
+    ends: list[Any] = [{"meta": {"next": None}}, {"meta": {"next": ""}}, {"meta": {}}, {}, []]
+    for end in ends:
         assert of.after(second, seen(end)).position is None
 
 

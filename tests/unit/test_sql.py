@@ -100,7 +100,7 @@ def test_microseconds_become_a_timestamp_whatever_they_are(micros: int | None, t
 @given(TEXT)
 def test_a_string_literal_is_one_token_with_the_same_text(text: str) -> None:
     parsed = sqlglot.parse_one(f"SELECT {literal(text)}", read="snowflake")
-    (value,) = parsed.selects
+    (value,) = parsed.expressions
     assert isinstance(value, exp.Literal)
     assert value.this == text
 
@@ -111,12 +111,12 @@ def test_an_identifier_is_one_name(name: str) -> None:
         text = identifier(name)
     except ValueError:
         return
-    (column,) = sqlglot.parse_one(f"SELECT {text}", read="snowflake").selects
+    (column,) = sqlglot.parse_one(f"SELECT {text}", read="snowflake").expressions
     assert isinstance(column, exp.Column)
     assert column.name.upper() == name.upper() or column.name == name
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_a_quoted_name_keeps_its_case(name: str) -> None:
-    (column,) = sqlglot.parse_one(f"SELECT {quoted(name)}", read="snowflake").selects
+    (column,) = sqlglot.parse_one(f"SELECT {quoted(name)}", read="snowflake").expressions
     assert column.name == name

@@ -43,7 +43,7 @@ PRODUCER: dict[str, Any] = {
     "queue.buffering.max.messages": 500_000,
     "queue.buffering.max.kbytes": 262_144,
     "message.max.bytes": 1_048_576,  # what a broker takes by default
-    "message.timeout.ms": 10_000,
+    "message.timeout.ms": 15_000,
     "topic.metadata.propagation.max.ms": 4_000,  # then a topic that is unknown does not exist
 }
 WRITING = {

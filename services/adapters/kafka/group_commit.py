@@ -2,22 +2,22 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from schemas.errors import SluiceError, TransientError
+from schemas.errors import SetupError, SluiceError, TransientError
 from schemas.events import Record
-from services.adapters.kafka.errors import kafka_error, translated
+from services.adapters.kafka.clients import ClientConfig, message_bytes_max, producer
+from services.adapters.kafka.errors import kafka_error, oversized, translated
 
 POLL_SECONDS = 0.2
-QUEUE_KILOBYTES_MAX = 256_000
-RECORD_BYTES_MAX = 1_000_000  # librdkafka's own default for message.max.bytes
-
+DEAD_LETTER_BYTES_MAX = 8_388_608  # what the topics of dead letters take
 WHERE = "gateway producer"
 
 Done = tuple["_Waiter", KafkaError | None]
-MakeProducer = Callable[[dict[str, object]], Producer]
+MakeProducer = Callable[..., tuple[Producer, object]]
 
 
 class _Waiter:
@@ -48,25 +48,21 @@ class GroupCommit:
     """
 
     def __init__(
-        self,
-        options: Mapping[str, object],
-        seconds_max: float,
-        make: MakeProducer = Producer,
+        self, client: ClientConfig, seconds_max: float, make: MakeProducer = producer
     ) -> None:
-        self._options: dict[str, object] = {
-            "queue.buffering.max.kbytes": QUEUE_KILOBYTES_MAX,
-            "message.max.bytes": RECORD_BYTES_MAX,
-            **options,
-            "enable.idempotence": True,
-            "acks": "all",
-            "linger.ms": 0,  # the turn of the loop is the batch; waiting longer gained nothing
-            "message.timeout.ms": round(seconds_max * 1000),
-            "error_cb": self._noticed,
-        }
-        self.record_bytes_max = int(str(self._options["message.max.bytes"]))
+        self.record_bytes_max = message_bytes_max(client)
+        self.dead_letter_bytes_max = max(self.record_bytes_max, DEAD_LETTER_BYTES_MAX)
         self.pending = 0
-        self._make = make
-        self._producer = make(self._options)
+        self._make = partial(
+            make,
+            client,
+            WHERE,
+            linger_ms=0,  # the turn of the loop is the batch; waiting longer gained nothing
+            message_timeout_ms=round(seconds_max * 1000),
+            message_max_bytes=self.dead_letter_bytes_max,
+            delivery_report_only_error=False,
+        )
+        self._producer = self._make()[0]
         self._broken = False
         self._buffer: list[tuple[_Waiter, Sequence[Record]]] = []
         self._done: list[Done] = []
@@ -92,7 +88,10 @@ class GroupCommit:
     def _flush(self) -> None:
         buffer, self._buffer = self._buffer, []
         for waiter, records in buffer:
-            self._produce(waiter, records)
+            if waiter.future.cancelled():
+                self._settle_some(waiter, len(records))
+            else:
+                self._produce(waiter, records)
 
     def _produce(self, waiter: _Waiter, records: Sequence[Record]) -> None:
         produce, delivered = self._producer.produce, waiter.delivered
@@ -108,7 +107,7 @@ class GroupCommit:
             except BufferError:
                 failure: SluiceError = TransientError("the producer's queue is full", retry_after=1)
             except KafkaException as error:
-                failure = translated(kafka_error(error), WHERE)
+                failure = self._failure(kafka_error(error))
             else:
                 continue
             waiter.error = failure
@@ -140,7 +139,7 @@ class GroupCommit:
     def _settle(self, done: Sequence[Done]) -> None:
         for waiter, error in done:
             if error is not None and waiter.error is None:
-                waiter.error = translated(error, WHERE)
+                waiter.error = self._failure(error)
             self._settle_some(waiter, 1)
 
     def _settle_some(self, waiter: _Waiter, count: int) -> None:
@@ -153,14 +152,17 @@ class GroupCommit:
         else:
             waiter.future.set_exception(waiter.error)
 
-    def _noticed(self, error: KafkaError) -> None:
-        """Called by librdkafka in the polling thread."""
+    def _failure(self, error: KafkaError) -> SluiceError:
         self._broken = self._broken or error.fatal()
+        if oversized(error):
+            return SetupError(
+                error.str(), where=WHERE, remedy="raise max.message.bytes of the topic"
+            )
+        return translated(error, WHERE)
 
     def _renew(self) -> None:
         """A producer with a fatal error stays useless: give its records up and take another."""
-        broken = self._producer
-        self._producer = self._make(self._options)
+        broken, self._producer = self._producer, self._make()[0]
         self._broken = False
         broken.purge()
         broken.poll(0)

@@ -1,5 +1,6 @@
 """Writing to Kafka: durable one by one, or all at once in a transaction."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +16,7 @@ OVERHEAD_BYTES = 100  # of a message in its batch, at most, without its headers
 WAIT_SECONDS = 0.5
 GRACE_SECONDS = 5.0  # after message.timeout.ms, by which every report must be in
 CALL_SECONDS = 10.0
+ABORT_SECONDS = 3.0
 COMMIT_SECONDS_MAX = 60.0
 TOO_LARGE = "make it a dead letter, or raise message.max.bytes here and max.message.bytes there"
 
@@ -62,13 +64,20 @@ class _Batch:
         """The failure that decides what the caller does, or None when all are durable."""
         if not self.failed:
             return None
-        large = [index for index, error in self.failed if oversized(error)]
-        if large:  # a batch is refused as a whole: its largest record is the one to take out
-            return self.too_large(max(large, key=lambda index: _size(self.records[index])))
+        large = self.refused()
+        if large is not None:
+            return large
         index, error = self.failed[0]
         found = translated(error, f"{self.where}, {self.records[index].topic}")
         found.what += f"; {len(self.failed)} of {len(self.records)} records are not durable"
         return found
+
+    def refused(self) -> OversizedError | None:
+        """What the topic found too large: of a batch, refused as a whole, the largest record."""
+        large = [index for index, error in self.failed if oversized(error)]
+        if not large:
+            return None
+        return self.too_large(max(large, key=lambda index: _size(self.records[index])))
 
     def _report(self, index: int, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -128,16 +137,19 @@ class KafkaTransactions:
         """See the port. A TransientError that speaks of an unknown outcome means: read again."""
         batch = _Batch(records, self._where, self._bytes_max)
         client = self._producer or self._opened()
-        self._producer = None  # until it has proved itself
+        # Kept only if all goes well: after an abort librdkafka may send wrong sequence numbers,
+        # while a new producer also settles whatever transaction is still open.
+        self._producer = None
         try:
             client.begin_transaction()
             batch.enqueue(client)
             self._commit(client)
         except KafkaException as error:
             found = kafka_error(error)
-            if not found.fatal() and not found.retriable() and self._aborted(client):
-                self._producer = client
-            raise batch.error() or translated(found, self._where) from error
+            if not found.fatal():
+                with contextlib.suppress(KafkaException):  # so that readers need not wait for it
+                    client.abort_transaction(ABORT_SECONDS)
+            raise batch.refused() or translated(found, self._where) from error
         self._producer = client
 
     def close(self) -> None:
@@ -172,13 +184,6 @@ class KafkaTransactions:
                     ) from error
             else:
                 return
-
-    def _aborted(self, client: Producer) -> bool:
-        try:
-            client.abort_transaction(CALL_SECONDS)
-        except KafkaException:
-            return False
-        return True
 
 
 def _size(record: Record) -> int:

@@ -47,7 +47,7 @@ def forget_loads(
     for table in truncate.expressions:
         catalog, schema = table.catalog or place[0], table.db or place[1]
         connection.execute(
-            f'DELETE FROM "{catalog}"._fs_information_schema._fs_load_history '  # noqa: S608 - a name from the parser
+            f'DELETE FROM "{catalog}"._fs_information_schema._fs_load_history '
             "WHERE SCHEMA_NAME = ? AND TABLE_NAME = ?",
             [schema, table.name],
         )

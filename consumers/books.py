@@ -1,0 +1,215 @@
+"""The books: what log, ledger and tables say of every range, held against each other.
+
+Pure: facts in, findings out. ``accepted = loaded + duplicate + dead + in flight``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from typing_extensions import override
+
+from schemas.events import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One ledger row: a batch's range of one partition."""
+
+    batch: str
+    table: str
+    first: int
+    after: int
+    events: int
+    loaded: int
+    duplicates: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a table holds of one batch and partition."""
+
+    count: int
+    distinct_offsets: int
+    lowest: int
+    highest: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFacts:
+    """Everything known of one partition."""
+
+    partition: Partition
+    entries: Sequence[Entry]  # by first offset
+    next_offset: int | None  # of SLUICE_OFFSETS; None: never claimed
+    log_start: int
+    log_end: int
+    seen: Sequence[int]  # visible messages in the log, by entry
+    before: int  # visible messages below the first entry
+    in_flight: int  # visible messages from next_offset on
+    rows: Mapping[str, Rows]  # by batch: what its table holds of this partition
+    dead: Sequence[int]  # dead letters of the ledger's range, loaded or on their way, by entry
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not balance, with the range that it is in."""
+
+    partition: Partition
+    first: int
+    after: int
+    what: str
+
+    @override
+    def __str__(self) -> str:
+        topic, number = self.partition
+        return f"{topic}/{number} [{self.first}, {self.after}): {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The four sides, and what was accepted by the log's own count."""
+
+    accepted: int = 0
+    loaded: int = 0
+    duplicate: int = 0
+    dead: int = 0
+    in_flight: int = 0
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(
+            self.accepted + other.accepted,
+            self.loaded + other.loaded,
+            self.duplicate + other.duplicate,
+            self.dead + other.dead,
+            self.in_flight + other.in_flight,
+        )
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the two sides are equal."""
+        return self.accepted == self.loaded + self.duplicate + self.dead + self.in_flight
+
+    @override
+    def __str__(self) -> str:
+        verb = "balance" if self.balanced else "do not balance"
+        return (
+            f"books {verb}: accepted {self.accepted} = loaded {self.loaded} "
+            f"+ duplicate {self.duplicate} + dead {self.dead} + in flight {self.in_flight}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The verdict over all partitions."""
+
+    totals: Totals
+    by_stream: Mapping[str, Totals]
+    findings: Sequence[Finding] = field(default_factory=list)
+    notes: Sequence[str] = field(default_factory=list)  # explained, such as ranges past retention
+
+    @property
+    def balanced(self) -> bool:
+        """Whether nothing was found and the sides are equal."""
+        return not self.findings and self.totals.balanced
+
+    @override
+    def __str__(self) -> str:
+        if self.balanced or not self.totals.balanced:
+            return str(self.totals)
+        return str(self.totals).replace("books balance", "books do not balance")
+
+
+def check(facts: PartitionFacts) -> list[Finding]:
+    """Everything about a partition that does not balance."""
+    return [*_chain(facts), *_entries(facts), *_strangers(facts)]
+
+
+def totals_of(facts: PartitionFacts) -> Totals:
+    """A partition's share of the books; what the log has forgotten is taken from the ledger."""
+    forgotten = sum(
+        entry.events
+        for entry, seen in zip(facts.entries, facts.seen, strict=True)
+        if entry.first < facts.log_start and seen < entry.events
+    )
+    kept = sum(
+        seen
+        for entry, seen in zip(facts.entries, facts.seen, strict=True)
+        if not (entry.first < facts.log_start and seen < entry.events)
+    )
+    return Totals(
+        accepted=forgotten + kept + facts.in_flight,
+        loaded=sum(e.loaded for e in facts.entries),
+        duplicate=sum(e.duplicates for e in facts.entries),
+        dead=sum(e.dead for e in facts.entries),
+        in_flight=facts.in_flight,
+    )
+
+
+def _chain(facts: PartitionFacts) -> Iterator[Finding]:
+    """Ranges follow each other, up to where the warehouse stands, within the log."""
+    for one, other in zip(facts.entries, facts.entries[1:], strict=False):
+        if one.after < other.first:
+            what = "no ledger row covers this range"
+            yield Finding(facts.partition, one.after, other.first, what)
+        if one.after > other.first:
+            what = f"two ledger rows cover this range ({one.batch}, {other.batch})"
+            yield Finding(facts.partition, other.first, one.after, what)
+    last = facts.entries[-1].after if facts.entries else None
+    stands = facts.next_offset
+    if last is not None and stands is not None and last != stands:
+        what = f"the ledger ends at {last}, SLUICE_OFFSETS says {stands}"
+        yield Finding(facts.partition, min(last, stands), max(last, stands), what)
+    if last is not None and stands is None:
+        yield Finding(facts.partition, last, last, "SLUICE_OFFSETS has no row for the partition")
+    if stands is not None and stands > facts.log_end:
+        what = f"the log ends at {facts.log_end}, before what was loaded: it lost messages"
+        yield Finding(facts.partition, facts.log_end, stands, what)
+    if stands is not None and not facts.entries and stands > facts.log_start and facts.before:
+        what = f"{facts.before} messages without a ledger row"
+        yield Finding(facts.partition, facts.log_start, stands, what)
+
+
+def _entries(facts: PartitionFacts) -> Iterator[Finding]:
+    """Each range's counts add up, and agree with the log, the table and the dead letters."""
+    for place, entry in enumerate(facts.entries):
+        for what in _entry(entry, facts, place):
+            yield Finding(
+                facts.partition, entry.first, entry.after, f"{what} (batch {entry.batch})"
+            )
+
+
+def _entry(entry: Entry, facts: PartitionFacts, place: int) -> Iterator[str]:
+    parts = entry.loaded + entry.duplicates + entry.dead
+    if entry.events != parts:
+        yield (
+            f"the ledger read {entry.events} events, but loaded {entry.loaded} + duplicate "
+            f"{entry.duplicates} + dead {entry.dead} = {parts}"
+        )
+    seen = facts.seen[place]
+    if seen != entry.events and entry.first >= facts.log_start:
+        yield f"the ledger read {entry.events} events, the log holds {seen}"
+    if seen > entry.events and entry.first < facts.log_start:
+        yield f"the ledger read {entry.events} events, the log still holds {seen}"
+    if facts.dead[place] != entry.dead:
+        yield f"the ledger has {entry.dead} dead letters, SLUICE_DEAD_LETTERS {facts.dead[place]}"
+    rows = facts.rows.get(entry.batch)
+    count = rows.count if rows is not None else 0
+    if count != entry.loaded:
+        yield f"the ledger loaded {entry.loaded} rows, {entry.table} holds {count}"
+    if rows is None or not rows.count:
+        return
+    if rows.distinct_offsets != rows.count:
+        doubled = rows.count - rows.distinct_offsets
+        yield f"{entry.table} holds {doubled} rows whose offset is there already"
+    if rows.lowest < entry.first or rows.highest >= entry.after:
+        yield f"{entry.table} holds offsets {rows.lowest} to {rows.highest} for this batch"
+
+
+def _strangers(facts: PartitionFacts) -> Iterator[Finding]:
+    """Rows of batches that the ledger does not know."""
+    known = {entry.batch for entry in facts.entries}
+    for batch, rows in facts.rows.items():
+        if batch not in known:
+            what = f"{rows.count} rows of batch {batch}, which has no ledger row"
+            yield Finding(facts.partition, rows.lowest, rows.highest + 1, what)

@@ -1,0 +1,169 @@
+"""The gateway on a real Apache Kafka: what is acknowledged is there, whatever the broker does."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import uvloop
+from confluent_kafka import Consumer, TopicPartition
+
+from schemas.errors import SluiceError
+from schemas.events import Record
+from services.adapters.kafka import TopicSpec
+from services.adapters.kafka.group_commit import GroupCommit
+from services.embedded.kafka import EmbeddedKafka
+from services.settings import Gateway as GatewaySettings
+from tests.support.http import Reply, World, exchange, request, served, source
+from tests.support.kafka import TestBroker
+
+pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
+
+
+def event_id(value: bytes) -> str:
+    return str(orjson.loads(value)["id"])
+
+
+def read_all(client: dict[str, Any], topic: str) -> list[bytes]:
+    consumer = Consumer({**client, "group.id": "t"})
+    found: list[bytes] = []
+    for number in consumer.list_topics(topic, timeout=5).topics[topic].partitions:
+        place = TopicPartition(topic, number, 0)
+        after = consumer.get_watermark_offsets(place, timeout=5)[1]
+        consumer.assign([place])
+        offset = 0
+        while offset < after:
+            for message in consumer.consume(1_000, 1.0):
+                offset = int(message.offset() or 0) + 1
+                found.append(message.value() or b"")
+    consumer.close()
+    return found
+
+
+def new_topic(broker: TestBroker) -> str:
+    """A new topic whose name a stream can have."""
+    topic = broker.unique("shop.orders").replace("orders.", "orders-")
+    topic = topic.rpartition(".")[0] + "-" + topic.rpartition(".")[2]
+    broker.admin.ensure_topics([TopicSpec(topic, 2), TopicSpec(f"{topic}.dead", 1)])
+    return topic
+
+
+def world(topic: str, **changed: Any) -> World:
+    settings = GatewaySettings(port=0).model_copy(update=changed)
+    return World([source(stream=topic)], streams=(topic,), settings=settings)
+
+
+def test_what_is_acknowledged_is_in_the_log_with_its_dead_letters(
+    kafka_broker: TestBroker,
+) -> None:
+    topic = new_topic(kafka_broker)
+    here = world(topic)
+
+    async def scenario() -> list[Reply]:
+        sink = GroupCommit(kafka_broker.client, here.settings.ack_seconds_max)
+        async with served(here.ports_to(sink), here.settings) as port:
+            bodies = [
+                b'[{"id":"%d"},{"id":"%d-b"},{"id":"%d-c","amount":"x"}]' % (n, n, n)
+                for n in range(200)
+            ]
+            answers = await asyncio.gather(*(exchange(port, request(body)) for body in bodies))
+        return [reply for one in answers for reply in one]
+
+    replies = uvloop.run(scenario())
+    assert {reply.status for reply in replies} == {200}
+    ids = sorted(id_ for reply in replies for id_ in reply.json["ids"])
+    assert len(ids) == 600
+    stored = read_all(kafka_broker.client, topic)
+    dead = read_all(kafka_broker.client, f"{topic}.dead")
+    assert (len(stored), len(dead)) == (400, 200)
+    assert sorted(event_id(value) for value in stored + dead) == ids
+
+
+def test_a_topic_that_is_not_there_is_an_error_in_time(kafka_broker: TestBroker) -> None:
+    async def scenario() -> None:
+        sink = GroupCommit(kafka_broker.client, 1.0)
+        with pytest.raises(SluiceError):
+            await sink.publish([Record(kafka_broker.unique("nowhere.t"), b"x")])
+        await sink.close(1)
+
+    asyncio.run(scenario())
+
+
+def test_without_a_broker_every_answer_is_503_within_three_seconds() -> None:
+    here = world("shop.orders")
+
+    async def scenario() -> None:
+        sink = GroupCommit({"bootstrap.servers": "127.0.0.1:1"}, here.settings.ack_seconds_max)
+        async with served(here.ports_to(sink), here.settings) as port:
+            started = time.monotonic()
+            answers = await asyncio.gather(*(exchange(port, request(b"{}")) for _ in range(20)))
+            assert time.monotonic() - started < 3
+        for (reply,) in answers:
+            assert reply.status == 503
+            assert reply.headers["retry-after"]
+
+    uvloop.run(scenario())
+
+
+class Senders:
+    """Deliver one event after another, and remember what was acknowledged."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.acknowledged: list[str] = []
+        self.refused = 0
+        self.seconds_max = 0.0
+        self.ended = False
+
+    async def send(self, name: int) -> None:
+        number = 0
+        while not self.ended:
+            number += 1
+            started = time.monotonic()
+            (reply,) = await exchange(self.port, request(b'{"id":"%d-%d"}' % (name, number)))
+            self.seconds_max = max(self.seconds_max, time.monotonic() - started)
+            assert reply.status in {200, 503}
+            self.refused += reply.status == 503
+            if reply.status == 200:
+                self.acknowledged += reply.json["ids"]
+
+    async def more(self, count: int) -> None:
+        """Wait for so many further acknowledgements."""
+        wanted = len(self.acknowledged) + count
+        async with asyncio.timeout(20):
+            while len(self.acknowledged) < wanted:  # noqa: ASYNC110 - nobody to set an event
+                await asyncio.sleep(0.05)
+
+
+async def outage(kafka: EmbeddedKafka, here: World, sink: GroupCommit) -> Senders:
+    """The broker is killed under load, stays away for longer than an answer may take, returns."""
+    async with served(here.ports_to(sink), here.settings) as port:
+        senders = Senders(port)
+        tasks = [asyncio.create_task(senders.send(n)) for n in range(8)]
+        await senders.more(200)
+        await asyncio.to_thread(kafka.kill)
+        await asyncio.sleep(4)
+        await asyncio.to_thread(kafka.revive)
+        await senders.more(200)
+        senders.ended = True
+        await asyncio.gather(*tasks)
+    return senders
+
+
+def test_a_broker_that_dies_and_comes_back_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    with EmbeddedKafka(tmp_path) as kafka:
+        broker = TestBroker(kafka.bootstrap, kafka)
+        topic = new_topic(broker)
+        here = world(topic)
+
+        async def scenario() -> Senders:
+            sink = GroupCommit(broker.client, here.settings.ack_seconds_max)
+            return await outage(kafka, here, sink)
+
+        senders = uvloop.run(scenario())
+        stored = {event_id(value) for value in read_all(broker.client, topic)}
+    assert set(senders.acknowledged) <= stored
+    assert senders.refused > 0
+    assert senders.seconds_max < 3.5
