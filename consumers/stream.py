@@ -93,54 +93,63 @@ class LoadStream:
         )
         if check is not None:
             check({run.partition: (len(run), dead[place]) for place, run in enumerate(runs)})
-        frame = decoded.frame
-        if broken:
-            keep = np.ones(len(rows), dtype=np.bool_)
-            keep[[b.row for b in broken]] = False
-            frame, rows = frame.filter(pl.Series(keep)), rows[keep]
-        return self._accepted(runs, read, _Good(frame, rows), rejections, dead, keys)
+        keep = np.ones(len(rows), dtype=np.bool_)
+        keep[[b.row for b in broken]] = False
+        candidates = _Candidates(decoded.frame, rows, keep)
+        counts = self._drop_duplicates(runs, read, candidates, dead, keys)
+        return self._judged(read, candidates, rejections, counts)
 
     def restore(self, run: Run, keys: PartitionKeys) -> None:
         """Remember what was accepted of a run whose batch has committed long ago."""
         self.judge([run], {run.partition: keys})
 
-    def _accepted(  # noqa: PLR0913, PLR0917 - the parts of one judgement
+    def _drop_duplicates(
         self,
         runs: Sequence[Run],
         read: "_Read",
-        good: "_Good",
-        rejections: Sequence[Rejection],
+        candidates: "_Candidates",
         dead: Sequence[int],
         keys: Mapping[Partition, PartitionKeys | None],
-    ) -> Judged:
-        offsets = read.offsets[good.rows]
-        numbers = read.numbers[good.rows]
-        stamps = _stamps(good.frame, lambda: read.timestamps()[good.rows])
-        duplicate = np.zeros(len(good.rows), dtype=np.bool_)
-        edges = np.searchsorted(good.rows, read.edges)
+    ) -> dict[Partition, Counts]:
+        """Take the duplicates out of ``candidates.keep``; remember the others as pending."""
+        rows, keep = candidates.rows, candidates.keep
+        edges = np.searchsorted(rows, read.edges)
+        hashes = stamps = None
         if self.window:
-            hashes = key_hashes(good.frame.select(self._dedupe_key()).to_series())
-            for place, run in enumerate(runs):
-                part = slice(int(edges[place]), int(edges[place + 1]))
-                known = keys[run.partition]
-                if known is None:
-                    continue
-                duplicate[part] = known.duplicates(
-                    KeyHashes(hashes.h1[part], hashes.h2[part], hashes.null[part]),
-                    offsets[part],
-                    stamps[part],
-                )
-        frame = good.frame.with_columns(
-            pl.Series(table.PARTITION, numbers, dtype=pl.Int32), pl.Series(table.OFFSET, offsets)
-        )
+            hashes = key_hashes(candidates.frame.select(self._dedupe_key()).to_series())
+            stamps = _stamps(candidates.frame, lambda: read.timestamps()[rows])
         counts = {}
         for place, run in enumerate(runs):
-            part = slice(int(edges[place]), int(edges[place + 1]))
-            doubled = int(duplicate[part].sum())
-            loaded = part.stop - part.start - doubled
-            counts[run.partition] = Counts(len(run), loaded, doubled, dead[place])
-        if duplicate.any():
-            frame, stamps = frame.filter(pl.Series(~duplicate)), stamps[~duplicate]
+            mine = np.arange(edges[place], edges[place + 1])
+            fine = mine[keep[mine]] if dead[place] else mine
+            known = keys[run.partition]
+            doubled = 0
+            if known is not None and hashes is not None and stamps is not None:
+                duplicate = known.duplicates(
+                    KeyHashes(hashes.h1[fine], hashes.h2[fine], hashes.null[fine]),
+                    read.offsets[rows[fine]],
+                    stamps[fine],
+                )
+                keep[fine[duplicate]] = False
+                doubled = int(duplicate.sum())
+            counts[run.partition] = Counts(len(run), len(fine) - doubled, doubled, dead[place])
+        return counts
+
+    def _judged(
+        self,
+        read: "_Read",
+        candidates: "_Candidates",
+        rejections: Sequence[Rejection],
+        counts: Mapping[Partition, Counts],
+    ) -> Judged:
+        frame, rows, keep = candidates.frame, candidates.rows, candidates.keep
+        if not keep.all():
+            frame, rows = frame.filter(pl.Series(keep)), rows[keep]
+        frame = frame.with_columns(
+            pl.Series(table.PARTITION, read.numbers[rows], dtype=pl.Int32),
+            pl.Series(table.OFFSET, read.offsets[rows]),
+        )
+        stamps = _stamps(frame, lambda: read.timestamps()[rows])
         return Judged(self._file.of(frame), self._business_dates(frame), stamps, rejections, counts)
 
     def _dedupe_key(self) -> pl.Expr:
@@ -166,11 +175,12 @@ class LoadStream:
 
 
 @dataclass(frozen=True, slots=True)
-class _Good:
-    """Rows that keep all rules, and which messages they were."""
+class _Candidates:
+    """Decoded rows, which messages they were, and which of them are to be loaded."""
 
     frame: pl.DataFrame
     rows: Integers
+    keep: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

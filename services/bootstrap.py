@@ -279,6 +279,14 @@ class Project:
         )
 
 
+def read_project(root: Path) -> Project:
+    """The project of a folder without its embedded parts, for what needs neither of them.
+
+    Raises SetupError.
+    """
+    return Project(load(root), Endpoints(), SystemClock())
+
+
 @contextmanager
 def open_project(root: Path) -> Iterator[Project]:
     """The project of a folder, its embedded parts running until the exit. Raises SetupError."""

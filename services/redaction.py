@@ -118,7 +118,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text with everything masked, cut to :data:`TEXT_MAX`."""
-        text = text
+        text = text[:SCAN_MAX]
         if self._literal is not None:
             text = self._literal.sub(MASK, text)
         for pattern, mask in _SHAPES:

@@ -10,23 +10,27 @@ RECORD_BYTES_MAX = 1_000_000
 
 
 class MemorySink:
-    """Keeps the records, or raises ``failure``; publishers wait while ``open`` is clear."""
+    """Keeps the records, or raises ``failure``; publishers wait while ``gate`` is clear."""
 
     def __init__(self, record_bytes_max: int = RECORD_BYTES_MAX) -> None:
         self.records: list[Record] = []
         self.failure: SluiceError | None = None
-        self.open = asyncio.Event()
-        self.open.set()
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.closed = False
         self.pending = 0
         self.record_bytes_max = record_bytes_max
         self.dead_letter_bytes_max = 8 * record_bytes_max
 
+    async def open(self, seconds_max: float) -> None:
+        """Ready."""
+        del seconds_max
+
     async def publish(self, records: Sequence[Record]) -> None:
         """Kept on return."""
         self.pending += len(records)
         try:
-            await self.open.wait()
+            await self.gate.wait()
             if self.failure is not None:
                 raise self.failure
             self.records += records
@@ -34,6 +38,6 @@ class MemorySink:
             self.pending -= len(records)
 
     async def close(self, seconds_max: float) -> None:
-        """Nothing is pending but what waits for ``open``."""
+        """Nothing is pending but what waits for ``gate``."""
         del seconds_max
         self.closed = True

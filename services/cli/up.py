@@ -104,8 +104,8 @@ def board(members: list[Member]) -> Table:
         table.add_column(column, overflow="fold")
     for member in members:
         body = asked(f"{member.admin}/ready")
-        ready = "no answer" if body is None else "yes" if body.get("ready") else "no"
-        why = "" if body is None or ready == "yes" else json.dumps(body)[:200]
+        ready = "no answer" if body is None else "yes" if body.get("ok") else "no"
+        why = "; ".join(body.get("reasons", ())) if body is not None else ""
         process = member.process
         pid = str(process.pid or "-")
         table.add_row(member.role, pid, str(process.restarts), ready, why, str(process.log))

@@ -29,11 +29,11 @@ def classpath() -> str:
     """
     with _only_one():
         jars = _resolve()
-        bad = _differences(jars)
+        bad = differences(jars)
         if bad:  # a download that was cut short stays in the cache: fetch those once more
             _forget(jars, bad)
             jars = _resolve()
-            bad = _differences(jars)
+            bad = differences(jars)
     if bad:
         raise SetupError(
             f"jars differ from their locked SHA-256: {', '.join(sorted(bad))}",
@@ -88,7 +88,8 @@ def _locked() -> dict[str, str]:
     return {f"{one['artifactId']}-{one['version']}.jar": one["sha256"] for one in entries}
 
 
-def _differences(jars: list[Path]) -> set[str]:
+def differences(jars: list[Path]) -> set[str]:
+    """Names of jars that are missing, unknown, or not what the lock says."""
     found = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in jars}
     return {name for name, _ in found.items() ^ _locked().items()}
 

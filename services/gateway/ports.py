@@ -25,6 +25,9 @@ class Sink(Protocol):
     def pending(self) -> int:
         """Records that were handed over and neither acknowledged nor given up."""
 
+    async def open(self, seconds_max: float) -> None:
+        """Get ready, so that the first delivery need not wait; a broker may be away."""
+
     async def publish(self, records: Sequence[Record]) -> None:
         """Durable (acks=all, idempotent) on return, in order.
 

@@ -53,8 +53,8 @@ async def serve(
 ) -> None:
     """Serve on ``listener`` until ``stop`` is set. For uvloop (``uvloop.run``).
 
-    Then, in this order: stop accepting; let requests that are under way finish and answer all
-    that wait for the broker; close the sink.
+    Once stopped, in this order: stop accepting; let requests that are under way finish and answer
+    all that wait for the broker; close the sink.
     """
     longest = settings.body_seconds_max + settings.ack_seconds_max
     config = uvicorn.Config(
@@ -73,10 +73,12 @@ async def serve(
     )
     server = _Server(config)
     stopping = asyncio.create_task(_stop(server, stop))
+    opening = asyncio.create_task(ports.sink.open(settings.ack_seconds_max))
     try:
         await server.serve(sockets=[listener])
     finally:
         stopping.cancel()
+        await opening
         await ports.sink.close(settings.ack_seconds_max)
 
 

@@ -114,15 +114,21 @@ class Turns:
         structlog.contextvars.bind_contextvars(
             source=self.stream.plan.name, stream=self.stream.name
         )
+        clock = self.stream.ports.clock
+        due = clock.monotonic()
         while not stop.is_set():
-            began = self.stream.ports.clock.monotonic()
+            began = clock.monotonic()
             try:
                 error = await self._turn(began)
             except StoppedError:
                 break
             if self._ends(error):
                 return error
-            await _wait(stop, self._pause(error, began))
+            # from due to due, so that waking up late does not add up; missed turns are left out
+            due = max(due + self.stream.plan.stream.every_seconds, clock.monotonic())
+            if error is not None:
+                due = clock.monotonic() + self._pause(error)
+            await _wait(stop, due - clock.monotonic())
         self.stream.progress.state = StreamState.STOPPED
         return None
 
@@ -145,15 +151,10 @@ class Turns:
             case _:
                 return self.once
 
-    def _pause(self, error: SluiceError | None, began: float) -> float:
-        match error:
-            case None:
-                every = self.stream.plan.stream.every_seconds
-                return began + every - self.stream.ports.clock.monotonic()
-            case TransientError():
-                return self._backoff(error)
-            case _:
-                return self.settings.setup_retry_seconds
+    def _pause(self, error: SluiceError) -> float:
+        if isinstance(error, TransientError):
+            return self._backoff(error)
+        return self.settings.setup_retry_seconds
 
     def _succeeded(self, began: float) -> None:
         progress, clock = self.stream.progress, self.stream.ports.clock

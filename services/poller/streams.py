@@ -116,7 +116,7 @@ class Stream:
         stopped = asyncio.create_task(self.stop.wait())
         try:
             await asyncio.wait({asked, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if False:
+            if not asked.done() and not call.in_flight:
                 raise StoppedError
             return await asked
         finally:

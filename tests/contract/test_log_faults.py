@@ -154,17 +154,6 @@ def test_topics_are_made_once_and_differences_are_told(kafka_broker: TestBroker)
     assert len(admin.cluster_id()) > 10
 
 
-def test_a_topic_with_more_than_256_partitions_can_be_read(kafka_broker: TestBroker) -> None:
-    topic = kafka_broker.topic(partitions=300)
-    KafkaPublisher({**kafka_broker.client, "message.timeout.ms": 60_000}).publish(
-        [Record(topic, b"%d" % n, b"key%d" % n) for n in range(2_000)]
-    )
-    member = Member(KafkaLog(kafka_broker.client, kafka_broker.unique("g"), [topic]))
-    until(lambda: member.count == 2_000, member)
-    assert max(partition.number for partition in member.values) > 255
-    member.log.close()
-
-
 @pytest.mark.slow
 def test_leaders_killed_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
     with EmbeddedKafka(tmp_path, nodes=3) as kafka:

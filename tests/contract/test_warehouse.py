@@ -19,7 +19,7 @@ from services.adapters.snowflake import SnowflakeWarehouse
 from tests.support.real_snowflake import RealPlace, why_not
 from tests.support.warehouse import TABLE, TOPIC, Place, plan, shared_server, span
 
-IDS_SQL = f"SELECT ID FROM {TABLE} ORDER BY ID"  # noqa: S608 - constants
+IDS_SQL = f"SELECT ID FROM {TABLE} ORDER BY ID"
 P0, P1, P2 = (Partition(TOPIC, number) for number in range(3))
 
 
@@ -75,7 +75,7 @@ class SqlWorld:
 
     def standing(self, partition: Partition) -> Claim:
         rows = self.look(
-            f"SELECT NEXT_OFFSET, EPOCH FROM SLUICE_OFFSETS WHERE "  # noqa: S608 - constants
+            f"SELECT NEXT_OFFSET, EPOCH FROM SLUICE_OFFSETS WHERE "
             f"TOPIC = '{partition.topic}' AND PART = {partition.number}"
         )
         assert len(rows) == 1

@@ -15,8 +15,10 @@ from tests.support.warehouse import TABLE, TOPIC, Place, plan, span
 
 pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
 
+ROWS = 1000
+KILLS = 6
 P0 = Partition(TOPIC, 0)
-COUNT = f"SELECT COUNT(*) AS N, COUNT(DISTINCT ID) AS D FROM {TABLE}"  # noqa: S608 - constants
+COUNT = f"SELECT COUNT(*) AS N, COUNT(DISTINCT ID) AS D FROM {TABLE}"
 
 
 @pytest.fixture
@@ -67,24 +69,26 @@ def test_kill_9_after_commit_keeps_everything(server: EmbeddedWarehouse) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_loader_survives_kill_after_kill(server: EmbeddedWarehouse) -> None:
     place = Place(server, "CHAOS")
     place.ready()
     done = threading.Event()
-    loading = threading.Thread(target=load_until, args=(place.session(), 1500, done))
+    loading = threading.Thread(target=load_until, args=(place.session(), ROWS, done), daemon=True)
     loading.start()
     kills = 0
-    while not done.wait(0.3 + kills % 3):
+    while kills < KILLS and not done.wait(0.5 + kills % 3):
         server.kill()
         server.start()
         kills += 1
-    loading.join()
+    assert kills == KILLS
+    assert done.wait(120)
     session = place.session()
-    assert kills > 2
-    assert session.rows(COUNT) == [{"n": 1500, "d": 1500}]
+    assert session.rows(COUNT) == [{"n": ROWS, "d": ROWS}]
     ledger = "SELECT FIRST_OFFSET AS F, NEXT_OFFSET AS A FROM SLUICE_LEDGER ORDER BY FIRST_OFFSET"
     ranges = [(row["f"], row["a"]) for row in session.rows(ledger)]
-    assert ranges == [(first, first + 10) for first in range(0, 1500, 10)]
+    assert ranges == [(first, first + 10) for first in range(0, ROWS, 10)]
+    place.statements.clear()  # two threads': not a transaction's order
     place.close()
 
 

@@ -295,7 +295,7 @@ def test_an_idle_transaction_is_rolled_back(sessions: Callable[..., Sql]) -> Non
 
 def test_old_results_are_forgotten(sql: Sql) -> None:
     first = sql.session.run("SELECT 1 AS A", "test").query_id
-    again = f"SELECT * FROM TABLE(RESULT_SCAN('{first}'))"  # noqa: S608 - an id of the server's
+    again = f"SELECT * FROM TABLE(RESULT_SCAN('{first}'))"
     assert sql(again) == [(1,)]
     for _ in range(20):
         sql("SELECT 2")

@@ -13,7 +13,7 @@ from tests.support.warehouse import TABLE, TOPIC, Place, plan, shared_server, sp
 pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
 
 P0 = Partition(TOPIC, 0)
-IDS = f"SELECT ID FROM {TABLE} ORDER BY ID"  # noqa: S608 - constants
+IDS = f"SELECT ID FROM {TABLE} ORDER BY ID"
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_partition_with_two_rows_is_a_setup_error(place: Place) -> None:
 
 def test_without_its_lock_row_no_new_partition_is_claimed(place: Place) -> None:
     session = place.ready()
-    session.execute(f"DELETE FROM {ledger.LOCKS}")  # noqa: S608 - a constant
+    session.execute(f"DELETE FROM {ledger.LOCKS}")
     with pytest.raises(SetupError, match="migrate"):
         session.claim({P0: 0})
     session.ensure_ledger()
@@ -101,7 +101,7 @@ def copied_behind_the_ledgers_back(place: Place) -> LoadPlan:
 def test_a_file_that_copy_knows_but_nobody_has_is_forced(place: Place) -> None:
     work = copied_behind_the_ledgers_back(place)
     session = place.sessions[0]
-    session.execute(f"DELETE FROM {TABLE}")  # noqa: S608 - a constant
+    session.execute(f"DELETE FROM {TABLE}")
     session.load(work)
     assert session.rows(IDS) == [{"id": number} for number in range(3)]
     assert session.claim({P0: 0}) == {P0: Claim(2, 3)}

@@ -119,7 +119,7 @@ def test_every_column_type_comes_back_from_a_projected_copy(
     projection = ", ".join(field for _, field, _ in COLUMNS.values())
     names = ", ".join(identifier(name) for name in COLUMNS)
     warehouse.execute(
-        f"COPY INTO T ({names}) FROM (SELECT {projection} FROM @S/d/types.parquet) "  # noqa: S608 - constants
+        f"COPY INTO T ({names}) FROM (SELECT {projection} FROM @S/d/types.parquet) "
         "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE) "
         "ON_ERROR=ABORT_STATEMENT"
     )

@@ -181,8 +181,8 @@ def test_garbage_is_400_and_never_an_answer_to_what_came_before(garbage: bytes) 
         (reply,) = await exchange(port, garbage)
         assert reply.status in {400, 404}
         assert reply.headers["content-type"] == "application/problem+json"
-        world.sink.open.clear()
-        asyncio.get_running_loop().call_later(0.1, world.sink.open.set)
+        world.sink.gate.clear()
+        asyncio.get_running_loop().call_later(0.1, world.sink.gate.set)
         piped = await exchange(port, request(GOOD) + garbage, count=2)
         assert piped[0].status == 200
         assert set(statuses(piped[1:])) <= {400, 404}
@@ -216,9 +216,9 @@ def test_head_has_no_body() -> None:
 
 def test_a_client_that_leaves_while_it_waits_does_no_harm() -> None:
     async def scenario(world: World, port: int) -> None:
-        world.sink.open.clear()
+        world.sink.gate.clear()
         assert await exchange(port, request(GOOD), 0.05, count=0) == []
-        world.sink.open.set()
+        world.sink.gate.set()
         assert statuses(await exchange(port, request(GOOD))) == [200]
         assert len(world.sink.records) == 2
 
@@ -229,13 +229,13 @@ def test_stopping_answers_all_that_wait_and_takes_nobody_new() -> None:
     async def scenario() -> None:
         settings = GatewaySettings(port=0)
         world = World([source()], settings=settings)
-        world.sink.open.clear()
+        world.sink.gate.clear()
         async with served(world.ports, settings) as port:
             waiting = [asyncio.create_task(exchange(port, request(GOOD))) for _ in range(50)]
             idle = asyncio.create_task(exchange(port, 3.0))
             await asyncio.sleep(0.2)
             assert world.sink.pending == 50
-            asyncio.get_running_loop().call_later(0.5, world.sink.open.set)
+            asyncio.get_running_loop().call_later(0.5, world.sink.gate.set)
         for replies in await asyncio.gather(*waiting):
             assert statuses(replies) == [200]
             assert replies[0].headers["connection"] == "close"

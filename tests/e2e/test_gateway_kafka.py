@@ -59,7 +59,7 @@ def test_what_is_acknowledged_is_in_the_log_with_its_dead_letters(
     kafka_broker: TestBroker,
 ) -> None:
     topic = new_topic(kafka_broker)
-    here = world(topic)
+    here = world(topic, ack_seconds_max=30)  # a shared machine may be slow
 
     async def scenario() -> list[Reply]:
         sink = GroupCommit(kafka_broker.client, here.settings.ack_seconds_max)

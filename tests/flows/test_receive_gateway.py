@@ -62,12 +62,12 @@ def test_the_answer_waits_for_the_acknowledgement() -> None:
     app = here.app()
 
     async def scenario() -> None:
-        here.sink.open.clear()
+        here.sink.gate.clear()
         task = asyncio.create_task(call(app, b'{"id":"a"}', signed(b'{"id":"a"}')))
         await asyncio.sleep(0.05)
         assert not task.done()
         assert not here.sink.records
-        here.sink.open.set()
+        here.sink.gate.set()
         assert (await task).status == 200
         assert len(here.sink.records) == 1
 
@@ -260,7 +260,7 @@ def test_the_brokers_wish_is_passed_on() -> None:
 
 def test_a_silent_broker_is_answered_in_time() -> None:
     here = world(ack_seconds_max=0.1)
-    here.sink.open.clear()
+    here.sink.gate.clear()
     problem(post(here.app(), b'{"id":"a"}'), 503, "unavailable")
     assert here.sink.pending == 0
 
@@ -270,7 +270,7 @@ def test_what_waits_for_the_broker_is_bounded() -> None:
     app = here.app()
 
     async def scenario() -> None:
-        here.sink.open.clear()
+        here.sink.gate.clear()
         body = b'[{"id":"a"},{"id":"b"}]'
         first = asyncio.create_task(call(app, body, signed(body)))
         await asyncio.sleep(0.01)
@@ -280,7 +280,7 @@ def test_what_waits_for_the_broker_is_bounded() -> None:
         full = await call(app, b"{}", signed(b"{}"))
         problem(full, 503, "busy")
         assert full.headers["retry-after"]
-        here.sink.open.set()
+        here.sink.gate.set()
         assert (await first).status == (await one).status == 200
         # more than the bound at once is taken while nothing else waits
         large = b"[" + b"{}," * 9 + b"{}]"

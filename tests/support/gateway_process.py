@@ -13,7 +13,7 @@ from tests.support.http import World, source
 
 async def main(seconds: float) -> None:
     world = World([source()], settings=GatewaySettings(port=0))
-    world.sink.open.clear()
+    world.sink.gate.clear()
     listener = listen(world.settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -29,7 +29,7 @@ async def main(seconds: float) -> None:
 async def _open_later(world: World, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
-        world.sink.open.set()
+        world.sink.gate.set()
 
 
 if __name__ == "__main__":

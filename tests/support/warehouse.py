@@ -106,7 +106,7 @@ def plan(*ranges: OffsetRange, table: str = TABLE) -> LoadPlan:
     )
     stage_path, file = f"@{ledger.STAGE}/{TOPIC}/", f"{name}.parquet"
     copy_sql = (
-        f"COPY INTO {identifier(table)} (ID, _BATCH) "  # noqa: S608 - names of this file
+        f"COPY INTO {identifier(table)} (ID, _BATCH) "
         f'FROM (SELECT $1:"id"::NUMBER(38,0), $1:"_batch"::VARCHAR FROM {stage_path}{file}) '
         "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE) ON_ERROR=ABORT_STATEMENT"
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.dedupe import (
@@ -88,6 +88,7 @@ def log_of(drawn: list[tuple[int | None, int, int]]) -> list[Event]:
     return events
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(logs, st.integers(0, 200), st.sampled_from([1, 2, 1 << 62]), st.integers(1, 20))
 def test_runs_of_any_size_agree_with_the_plain_loop(
     drawn: list[tuple[int | None, int, int]], window: int, h1_values: int, size: int
@@ -103,6 +104,7 @@ def test_runs_of_any_size_agree_with_the_plain_loop(
     assert verdicts == expected(events, window)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(logs, st.data())
 def test_what_is_read_again_is_judged_as_before(
     drawn: list[tuple[int | None, int, int]], data: st.DataObject
@@ -178,6 +180,7 @@ def test_a_repeated_key_in_a_run_longer_than_the_window_is_judged_event_by_event
     assert by_offset == {5: False, 6: True, 7: False, 8: False, 9: True}
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 9)), min_size=1))
 def test_sorting_is_by_both_hashes_and_offset(rows: list[tuple[int, int, int]]) -> None:
     h1, h2, offset = (np.array(column) for column in zip(*rows, strict=True))
@@ -263,6 +266,7 @@ def test_the_order_of_segments_does_not_matter() -> None:
         assert (found.offset.tolist(), found.stamp.tolist()) == ([20], [500])
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(logs, st.integers(0, 150), st.integers(0, 60))
 def test_what_is_restored_from_two_windows_back_judges_like_the_whole_log(
     drawn: list[tuple[int | None, int, int]], window: int, at: int

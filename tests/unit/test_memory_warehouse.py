@@ -79,7 +79,7 @@ def test_plain_queries_are_answered(warehouse: MemoryWarehouse) -> None:
     rows = warehouse.rows("SELECT NEXT_OFFSET, EPOCH FROM SLUICE_OFFSETS WHERE PART = 0")
     assert rows == [{"next_offset": 3, "epoch": 1}]
     assert warehouse.rows("SELECT SUM(LOADED) AS N FROM SLUICE_LEDGER") == [{"n": 3}]
-    assert warehouse.rows(f"SELECT MAX(ID) AS M FROM {TABLE}") == [{"m": 2}]  # noqa: S608 - a constant
+    assert warehouse.rows(f"SELECT MAX(ID) AS M FROM {TABLE}") == [{"m": 2}]
 
 
 def test_other_statements_only_leave_a_trace(warehouse: MemoryWarehouse) -> None:

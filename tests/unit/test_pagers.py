@@ -43,6 +43,20 @@ def test_every_file_declares_a_pager_of_its_own_name() -> None:
     assert set(pagers()) == files == {"page", "offset", "cursor", "link", "next_url", "window"}
 
 
+def test_a_file_without_a_pager_of_its_name_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "stray.py").write_text("PAGER = None\n")
+    monkeypatch.setattr(producers.pagers, "__path__", [str(tmp_path)])
+    with pytest.raises(SetupError, match="declares no PAGER"):
+        pagers.__wrapped__()
+
+
+def test_a_pager_can_be_given_as_it_is() -> None:
+    of = pager(kind="page")
+    assert pager_of(of) is of
+
+
 def test_an_unknown_kind_names_those_that_exist() -> None:
     with pytest.raises(ValueError, match="cursor, link, next_url, offset, page, window"):
         pager_of({"kind": "pages"})

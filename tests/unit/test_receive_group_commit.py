@@ -24,6 +24,7 @@ class FakeProducer:
         self.hold = threading.Event()
         self.hold.set()
         self.polls = 0
+        self.asked = 0.0
         self._waiting: list[Callable[..., None]] = []
         self._lock = threading.Condition()
 
@@ -49,6 +50,10 @@ class FakeProducer:
             self.polls += bool(ready)
         for delivered in ready:
             delivered(self.error, None)
+
+    def list_topics(self, *, timeout: float) -> None:
+        self.asked = timeout
+        raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
 
     def flush(self, timeout: float) -> None:
         self.poll(timeout)
@@ -209,6 +214,15 @@ def test_after_closing_nothing_is_taken() -> None:
         await sink.close(1)
         with pytest.raises(TransientError, match="closed"):
             await sink.publish(records("b"))
+
+    run(scenario)
+
+
+def test_opening_asks_for_the_topics_and_outlives_a_broker_that_is_away() -> None:
+    async def scenario(sink: GroupCommit, makers: Makers) -> None:
+        await sink.open(1.5)
+        assert makers.made[0].asked == 1.5
+        await sink.publish(records("a"))
 
     run(scenario)
 

@@ -24,6 +24,7 @@ from schemas.errors import SetupError, TransientError
 from tests.support.polling import NOW, answered, plan_of
 
 STREAM = {"stream": "shop.orders", "path": "orders"}
+WINDOW = {"pager": {"kind": "window"}}
 SECRET = "s3cr3t-text"
 NAMES = RateHeaders()
 
@@ -60,6 +61,7 @@ def test_every_field_of_every_model_is_described() -> None:
         ({"base_url": "ftp://x"}, "sources.shop.base_url", "http"),
         ({"base_url": "https://u:p@x"}, "sources.shop.base_url", "user name"),
         ({"base_url": "https://x/?key=1"}, "sources.shop.base_url", "query"),
+        ({"base_url": "https://x:port"}, "sources.shop.base_url", "absolute http"),
         ({"rate": "fast"}, "sources.shop.rate", "10/s"),
         ({"rate": "0/s"}, "sources.shop.rate", "10/s"),
         ({"colour": 1}, "sources.shop.colour", "not permitted"),
@@ -70,6 +72,22 @@ def test_every_field_of_every_model_is_described() -> None:
         ({"streams": [STREAM | {"pager": {"kind": "x"}}]}, "streams.0.pager", "kind is one of"),
         ({"streams": [STREAM | {"pager": {"kind": "cursor"}}]}, "streams.0.pager", "one of token"),
         ({"streams": [STREAM | {"pager": {"kind": "window"}}]}, "streams.0", "need a cursor"),
+        (
+            {"streams": [STREAM | {"pager": {"kind": "offset", "limit": 5, "overlap": 5}}]},
+            "streams.0.pager",
+            "less than limit",
+        ),
+        (
+            {"streams": [STREAM | {"pager": {"kind": "window", "format": "integer"}}]},
+            "streams.0.pager",
+            "format of instants",
+        ),
+        (
+            {"streams": [STREAM | WINDOW | {"cursor": {"format": "integer", "start": 1}}]},
+            "streams.0",
+            "windows need a format of instants",
+        ),
+        ({"streams": [STREAM | {"cursor": {"field": "a", "format": "x"}}]}, "format", "strftime"),
         ({"streams": [STREAM | {"every": "1 minute"}]}, "streams.0.every", "10m"),
         ({"streams": [STREAM | {"records": "data"}]}, "streams.0.records", "RFC 6901"),
         ({"streams": [STREAM | {"body": {}}]}, "streams.0", "method POST"),
@@ -132,6 +150,18 @@ def test_a_followed_link_stays_as_the_source_wrote_it() -> None:
     plan = plan_of(params={"status": "any"}, cursor={"field": "u", "param": "since"})
     request = request_at(plan.source, plan.stream, Turn(url="/v1/orders?p=a%2Bb&q"), NOW)
     assert request.full_url == "https://api.example.com:443/v1/orders?p=a%2Bb&q"
+
+
+def test_a_fixed_body_goes_along_with_parameters_in_the_query() -> None:
+    plan = plan_of(method="POST", body={"a": 1})
+    request = request_at(plan.source, plan.stream, Turn({"page": "1"}), None)
+    assert (request.body, request.method) == (b'{"a":1}', "POST")
+    assert request.full_url.endswith("/orders?page=1")
+
+
+def test_a_key_in_the_query_is_known_as_a_secret_parameter() -> None:
+    auth = {"kind": "api_key", "key": "env:K", "name": "k", "place": "query"}
+    assert source_of(auth=auth).secret_params == {"k"}
 
 
 def test_parameters_can_go_into_the_body() -> None:
@@ -331,7 +361,7 @@ def test_no_header_raises(headers: dict[str, str]) -> None:
     ],
 )
 def test_answers_are_classed_by_what_one_does(
-    status: int, headers: dict[str, str], error: type[Exception] | None, wish: float | None
+    status: int, headers: dict[str, Any], error: type[Exception] | None, wish: float | None
 ) -> None:
     found = failure(answered({"secret": SECRET}, status, **headers), NAMES, "shop")
     assert error is None if found is None else type(found) is error

@@ -49,6 +49,15 @@ class TopicSpec:
         return {**kept, **self.config}
 
 
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """A topic as it is."""
+
+    partitions: int
+    replicas: int  # of the partition that has the fewest
+    settings: Mapping[str, str]
+
+
 class KafkaAdmin:
     """Every call waits for the cluster and raises TransientError or SetupError."""
 
@@ -71,6 +80,20 @@ class KafkaAdmin:
             name: len(topic.partitions)
             for name, topic in found
             if topic.error is None and not name.startswith("__")
+        }
+
+    def described(self, names: Iterable[str]) -> Mapping[str, TopicFacts]:
+        """Those of the named topics that exist, as they are."""
+        found = self._metadata().topics
+        there = [name for name in names if name in found and found[name].error is None]
+        settings = self._settings(there) if there else {}
+        return {
+            name: TopicFacts(
+                len(found[name].partitions),
+                min((len(part.replicas) for part in found[name].partitions.values()), default=0),
+                settings[name],
+            )
+            for name in there
         }
 
     def ensure_topics(self, specs: Iterable[TopicSpec]) -> list[str]:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -69,6 +70,11 @@ class GroupCommit:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: float | None = None
         self._thread = threading.Thread(target=self._poll, name="gateway-producer", daemon=True)
+
+    async def open(self, seconds_max: float) -> None:
+        """Connect and learn of the topics; a broker that is away is found out by publishing."""
+        with suppress(KafkaException):
+            await asyncio.to_thread(self._producer.list_topics, timeout=seconds_max)
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Durable on return. Raises TransientError or SetupError if not all are known to be."""

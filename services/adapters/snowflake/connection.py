@@ -38,7 +38,9 @@ def connection_arguments(settings: Snowflake, secrets: Secrets) -> dict[str, Any
 
 def embedded_arguments(settings: Snowflake, connection: Mapping[str, Any]) -> dict[str, Any]:
     """The same for the embedded stand-in, whose own part of it is ``connection``."""
+    without_proxy = {"use_proxy_env": False} if connector_major() >= 5 else {}  # noqa: PLR2004 - see _timeouts
     return {
+        **without_proxy,  # it is on this machine
         **connection,
         "database": settings.database,
         "schema": settings.schema_,

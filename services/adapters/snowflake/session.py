@@ -1,6 +1,6 @@
 """One lazily opened connection, with every statement recorded and every error translated."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,9 @@ import snowflake.connector
 from snowflake.connector import errors
 
 from services.adapters.snowflake.errors import lost_connection, translated
+
+ROWS_AT_ONCE = 1_000
+JSON_TYPES = frozenset({5, 9, 10})  # the connector's type codes of VARIANT, OBJECT and ARRAY
 
 Recorder = Callable[[str], None]
 """Is told every statement before it is sent."""
@@ -31,6 +34,15 @@ class Answer:
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some rows of a result."""
+
+    columns: tuple[str, ...]  # lower case
+    json: frozenset[int]  # places of the columns whose text is JSON
+    rows: tuple[tuple[Any, ...], ...]
+
+
 class Session:
     """A connection that is opened when it is needed, and dropped after any error."""
 
@@ -44,6 +56,23 @@ class Session:
         self._record(statement)
         try:
             return self._run(statement)
+        except errors.Error as error:
+            self.drop(roll_back=not lost_connection(error))
+            raise translated(error, doing) from error
+
+    def parts(self, statement: str, doing: str) -> Iterator[Part]:
+        """The same, a few rows at a time: at least one part, for the columns. Raises as run."""
+        self._record(statement)
+        try:
+            with self._connected().cursor() as cursor:
+                cursor.execute(statement)
+                found = cursor.description or ()
+                columns = tuple(str(column[0]).lower() for column in found)
+                json = frozenset(n for n, column in enumerate(found) if column[1] in JSON_TYPES)
+                rows = tuple(cursor.fetchmany(ROWS_AT_ONCE))
+                yield Part(columns, json, rows)
+                while rows := tuple(cursor.fetchmany(ROWS_AT_ONCE)):
+                    yield Part(columns, json, rows)
         except errors.Error as error:
             self.drop(roll_back=not lost_connection(error))
             raise translated(error, doing) from error
@@ -63,11 +92,14 @@ class Session:
             return
 
     def _run(self, statement: str) -> Answer:
-        if self._connection is None:
-            self._connection = snowflake.connector.connect(**self._arguments)
-        with self._connection.cursor() as cursor:
+        with self._connected().cursor() as cursor:
             cursor.execute(statement)
             columns = tuple(str(column[0]).lower() for column in cursor.description or ())
             rows = tuple(cursor.fetchall())
             touched = cursor.rowcount if cursor.rowcount is not None else 0
             return Answer(columns, rows, max(touched, 0), cursor.sfqid)
+
+    def _connected(self) -> Any:  # noqa: ANN401 - the connector has no types
+        if self._connection is None:
+            self._connection = snowflake.connector.connect(**self._arguments)
+        return self._connection

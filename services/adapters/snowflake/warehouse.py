@@ -1,7 +1,7 @@
 """The port ``Warehouse`` on Snowflake, or on the embedded stand-in: the same statements."""
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from schemas.events import Claim, LoadPlan, Partition, Receipt
 from schemas.ports import Clock
 from schemas.sql import literal
 from services.adapters.snowflake.copying import Copied, write_parquet
-from services.adapters.snowflake.session import Answer, Recorder, Session, unrecorded
+from services.adapters.snowflake.session import Answer, Part, Recorder, Session, unrecorded
 
 UPLOADED = "UPLOADED"
 
@@ -75,6 +75,10 @@ class SnowflakeWarehouse:
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, by lower-case column name."""
         return self._run(sql, "query").dicts()
+
+    def parts(self, sql: str) -> Iterator[Part]:
+        """The rows of any statement, a few at a time: at least one part, for the columns."""
+        return self._session.parts(sql, "query")
 
     def execute(self, sql: str) -> int:
         """One statement outside a transaction; the number of rows that it touched."""

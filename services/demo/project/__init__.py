@@ -1,0 +1,1 @@
+"""The demo's project folder, as a user would write it. ``sluice demo`` runs a copy of it."""

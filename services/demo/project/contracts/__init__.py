@@ -1,0 +1,1 @@
+"""What the demo's streams promise. A file whose name begins with _ declares no contract."""
