@@ -17,8 +17,8 @@ from typing import Any
 from benchmarks.events import fill
 
 TOPIC = "bench.orders"
-EVENTS = 2_000_000
-ROUNDS = 3
+EVENTS = 300_000
+ROUNDS = 1
 
 
 def cpu_seconds() -> float:

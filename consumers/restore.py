@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from consumers.dedupe import PartitionKeys
+from consumers.dedupe import PartitionKeys, restore_since
 from consumers.loader import LoadPorts, LoadState, give_up
 from consumers.ownership import Held, Phase
 from schemas.errors import SetupError, TransientError
@@ -60,10 +60,19 @@ def _restoring(ports: LoadPorts, state: LoadState, partition: Partition) -> Iter
     here.keys = PartitionKeys(partition, store, claim.next_offset, stream.window)
     if here.keys.applied >= claim.next_offset:
         return iter(())
-    oldest = ports.clock.now() - stream.window
-    first = max(here.keys.applied, ports.reader.offset_at(partition, max(oldest, 0) // 1000))
-    first = max(first, ports.reader.bounds(partition)[0])
+    first = max(
+        here.keys.applied, _restored_from(ports, partition, claim.next_offset, stream.window)
+    )
     return ports.reader.read(partition, first, claim.next_offset)
+
+
+def _restored_from(ports: LoadPorts, partition: Partition, next_offset: int, window: int) -> int:
+    """Where the keys begin that the first event to be judged may meet: by its time, not ours."""
+    start, end = ports.reader.bounds(partition)
+    ahead = ports.reader.read(partition, next_offset, end) if next_offset < end else iter(())
+    first = next(ahead, None)
+    stamp = int(first.timestamps[0]) * 1000 if first is not None else ports.clock.now()
+    return max(start, ports.reader.offset_at(partition, restore_since(stamp, window) // 1000))
 
 
 def restore_some(ports: LoadPorts, state: LoadState) -> None:

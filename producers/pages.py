@@ -1,16 +1,19 @@
 """The records of an answer's body, each with its own bytes as they came."""
 
-import json
-from dataclasses import dataclass
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import orjson
 
 from producers.exchange import at, pointer_tokens
 from schemas.errors import RejectReason
 
-_DECODER = json.JSONDecoder()
-_SPACE = " \t\n\r"
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_NAME = re.compile(_STRING)
+_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:' + _STRING + rb'[^"\[\]{}]*+)*+([\[\]{}])')
+_PLAIN = re.compile(rb'[^\s,\]}"\[{]+')  # numbers, true, false, null
+_SPACE = re.compile(rb"\s*")
+_OPEN = (b"[", b"{")
 
 
 class UnreadableError(ValueError):
@@ -21,19 +24,25 @@ class UnreadableError(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A page's JSON value, and its records as (value, raw bytes)."""
+class Found(NamedTuple):
+    """One element of a page's array."""
 
     value: Any
-    records: tuple[tuple[Any, bytes], ...]
+    raw: bytes  # its slice of the body
+    depth: int  # of its nesting; 1: an object or array without others in it
+
+
+class Body(NamedTuple):
+    """A page's JSON value and its records."""
+
+    value: Any
+    records: tuple[Found, ...]
 
 
 def read_body(body: bytes, records: str, *, null_is_empty: bool = False) -> Body:
     """Reads a page; ``records`` is the JSON pointer to the array, "" the body itself.
 
-    Raises UnreadableError. ``raw`` is the record's slice of the body, byte for byte; only where
-    the body nests too deeply for the scanner is it orjson's canonical form.
+    Raises UnreadableError.
     """
     try:
         value = orjson.loads(body)
@@ -47,54 +56,72 @@ def read_body(body: bytes, records: str, *, null_is_empty: bool = False) -> Body
         found = "nothing" if array is _ABSENT else type(array).__name__
         what = f"no array at {records!r} but {found}"
         raise UnreadableError(what, RejectReason.WRONG_TYPE)
-    return Body(value, tuple(zip(array, _slices(body, records, array), strict=True)))
+    spans = _elements(body, _array(body, records))  # orjson has proved it to be UTF-8 and JSON
+    return Body(
+        value, tuple(Found(v, body[a:b], d) for v, (a, b, d) in zip(array, spans, strict=True))
+    )
 
 
 _ABSENT = object()
 
 
-def _slices(body: bytes, records: str, array: list[Any]) -> list[bytes]:
-    text = body.decode()  # orjson has proved it to be UTF-8 without a BOM, and JSON
-    try:
-        start = _skip(text, 0)
-        for token in pointer_tokens(records):
-            start = _child(text, start, token)
-        return [text[a:b].encode() for a, b in _elements(text, start)]
-    except RecursionError:
-        return [orjson.dumps(record) for record in array]
+def _array(body: bytes, records: str) -> int:
+    start = _skip(body, 0)
+    for token in pointer_tokens(records):
+        start = _child(body, start, token)
+    return start
 
 
-def _skip(text: str, pos: int) -> int:
-    while text[pos] in _SPACE:
-        pos += 1
-    return pos
+def _skip(body: bytes, pos: int) -> int:
+    """Over white space."""
+    match = _SPACE.match(body, pos)
+    return match.end() if match is not None else pos
 
 
-def _elements(text: str, start: int) -> list[tuple[int, int]]:
-    """Where each element of the array at ``start`` begins and ends."""
-    found: list[tuple[int, int]] = []
-    pos = _skip(text, start + 1)
-    while text[pos] != "]":
-        _, end = _DECODER.raw_decode(text, pos)
-        found.append((pos, end))
-        pos = _skip(text, end)
-        if text[pos] == ",":
-            pos = _skip(text, pos + 1)
+def _end(body: bytes, start: int) -> tuple[int, int]:
+    """Where the value at ``start`` ends, and how deep it nests. No recursion: any depth will do."""
+    if body[start : start + 1] not in _OPEN:
+        match = _NAME.match(body, start) or _PLAIN.match(body, start)
+        return (match.end() if match is not None else start), 0
+    depth = deepest = 0
+    for token in _BRACKET.finditer(body, start):
+        char = token[1]
+        if char in _OPEN:
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth -= 1
+            if depth == 0:
+                return token.end(), deepest
+    return len(body), deepest  # pragma: no cover - it is JSON
+
+
+def _elements(body: bytes, start: int) -> list[tuple[int, int, int]]:
+    """Where each element of the array at ``start`` begins and ends, and how deep it nests."""
+    found: list[tuple[int, int, int]] = []
+    pos = _skip(body, start + 1)
+    while body[pos : pos + 1] != b"]":
+        end, depth = _end(body, pos)
+        found.append((pos, end, depth))
+        pos = _after(body, end)
     return found
 
 
-def _child(text: str, start: int, token: str) -> int:
+def _child(body: bytes, start: int, token: str) -> int:
     """Where the member ``token`` of the object or array at ``start`` begins."""
-    if text[start] == "[":
-        return _elements(text, start)[int(token)][0]
-    found, pos = start, _skip(text, start + 1)
-    while text[pos] != "}":
-        name, end = _DECODER.raw_decode(text, pos)
-        value = _skip(text, _skip(text, end) + 1)  # over the colon
-        if name == token:
+    if body[start : start + 1] == b"[":
+        return _elements(body, start)[int(token)][0]
+    found, pos = start, _skip(body, start + 1)
+    while body[pos : pos + 1] != b"}":
+        end, _ = _end(body, pos)
+        value = _skip(body, _skip(body, end) + 1)  # over the colon
+        if orjson.loads(body[pos:end]) == token:
             found = value  # of repeated names the last counts, as in orjson
-        _, end = _DECODER.raw_decode(text, value)
-        pos = _skip(text, end)
-        if text[pos] == ",":
-            pos = _skip(text, pos + 1)
+        pos = _after(body, _end(body, value)[0])
     return found
+
+
+def _after(body: bytes, end: int) -> int:
+    """The next element, or the bracket that closes."""
+    pos = _skip(body, end)
+    return _skip(body, pos + 1) if body[pos : pos + 1] == b"," else pos

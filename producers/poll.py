@@ -8,13 +8,14 @@ from producers.cursors import CursorValue, Run, State, is_time, kind_of, later, 
 from producers.exchange import Request, Response, at
 from producers.limits import failure, http_date
 from producers.pagers import Page, Span, Step, Turn
-from producers.pages import Body, UnreadableError, read_body
+from producers.pages import Body, Found, UnreadableError, read_body
 from producers.rest import RestSource, RestStream, request_at
 from schemas.errors import RejectReason, SetupError, SluiceError, Stage, TransientError
 from schemas.events import Incoming, Rejection, Violation
 from schemas.identity import bounded, digest, event_id_of_body
 
 PAGE_KEPT_BYTES_MAX = 500_000  # of an unreadable page; a dead letter is one message of the log
+DEPTH_MAX = 128  # of one record; JSON writers downstream end at 254
 _NO_CONTENT, _NOT_MODIFIED = 204, 304
 _STALE = frozenset({400, 404, 410, 422})  # what sources answer to a page token that has expired
 
@@ -167,7 +168,7 @@ def _advance(
     plan: Plan, run: Run, request: Request, response: Response, body: Body
 ) -> tuple[Run, Step]:
     """The run with this page counted, and where its pager goes on."""
-    records = tuple(value for value, _ in body.records)
+    records = tuple(found.value for found in body.records)
     seen = run.seen
     for record in records:
         seen = later(seen, _cursor_of(plan.stream, record))
@@ -232,15 +233,22 @@ def _capped(plan: Plan, value: CursorValue | None, run: Run) -> CursorValue | No
 
 def _publish(plan: Plan, state: State, response: Response, body: Body) -> Publish:
     incoming, rejections = [], []
-    for value, raw in body.records:
-        if isinstance(value, dict):
-            incoming.append(_incoming(plan, value, raw, response.received_at))
+    for found in body.records:
+        why = _unfit(found)
+        if why is None:
+            incoming.append(_incoming(plan, found.value, found.raw, response.received_at))
         else:
-            what = f"a record is an object, this is {type(value).__name__}"
-            rejections.append(
-                _rejection(plan, (RejectReason.NOT_AN_OBJECT, what), raw, response.received_at)
-            )
+            rejections.append(_rejection(plan, why, found.raw, response.received_at))
     return Publish(tuple(incoming), tuple(rejections), state)
+
+
+def _unfit(found: Found) -> tuple[RejectReason, str] | None:
+    if not isinstance(found.value, dict):
+        what = f"a record is an object, this is {type(found.value).__name__}"
+        return RejectReason.NOT_AN_OBJECT, what
+    if found.depth > DEPTH_MAX:
+        return RejectReason.TOO_DEEP, f"{found.depth} levels, {DEPTH_MAX} is the most"
+    return None
 
 
 def _incoming(plan: Plan, value: dict[str, Any], raw: bytes, received_at: int) -> Incoming:

@@ -31,15 +31,16 @@ class Changes:
 
 
 def topic_specs(streams: Mapping[str, Contract], settings: Kafka) -> list[TopicSpec]:
-    """The topics of all streams, and Sluice's own. Retention is never below the dedupe window."""
+    """The topics of all streams, and Sluice's own. Retention is never below two dedupe windows."""
     specs = [
         TopicSpec(
             contract.topic,
             1 if name.endswith(DEAD_SUFFIX) else contract.partitions or settings.partitions,
             settings.replication,
+            # two windows: what a rebuild of the remembered keys reads
             max(
                 settings.retention_hours * HOUR_MS,
-                round(contract.dedupe_window.total_seconds() * 1000),
+                2 * round(contract.dedupe_window.total_seconds() * 1000) + HOUR_MS,
             ),
             config={"max.message.bytes": str(DEAD_LETTER_BYTES_MAX)}
             if name.endswith(DEAD_SUFFIX)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import orjson
 import typer
@@ -17,6 +17,22 @@ from services.cli.app import HERE, AsJson, Folder, app, with_project
 from services.exit_codes import ExitCode
 
 ROWS_SHOWN = 200
+
+
+class Part(Protocol):
+    """Some rows, as the warehouse gives them."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Their names."""
+
+    @property
+    def json(self) -> frozenset[int]:
+        """Places of the columns whose text is JSON."""
+
+    @property
+    def rows(self) -> tuple[tuple[Any, ...], ...]:
+        """The rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 import polars as pl
@@ -149,7 +150,7 @@ class _Exchange(BaseHTTPRequestHandler):
     """One connection. Paths and statuses go to standard error, which is the log."""
 
     protocol_version = "HTTP/1.1"
-    timeout: float | None = READ_SECONDS_MAX
+    timeout: ClassVar[float | None] = READ_SECONDS_MAX
     disable_nagle_algorithm = True
 
     def __init__(self, api: CarrierApi, *arguments: object) -> None:

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from schemas.errors import SetupError
 PROJECT = Path(__file__).with_name("project")
 MARK = 'project = "demo"'  # in the sluice.toml of a folder that is ours
 HOST = "127.0.0.1"
+PORTS = range(20_000, 32_000)  # below those that systems take for outgoing connections
 _FIXED = {
     "gateway": "port = 8080",
     "gateway_admin": "gateway_port = 9101",
@@ -100,12 +101,18 @@ def with_ports(text: str, ports: Mapping[str, int]) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody has now."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Ports of loopback that nobody has now. Raises SetupError."""
+    first = secrets.randbelow(len(PORTS))
+    found: list[int] = []
+    for step in range(len(PORTS)):
+        port = PORTS[(first + step) % len(PORTS)]
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise SetupError(f"no {count} free ports between {PORTS.start} and {PORTS.stop}", where=HOST)
 
 
 def _new_secrets() -> dict[str, str]:

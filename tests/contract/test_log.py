@@ -151,6 +151,18 @@ def test_paused_partitions_deliver_nothing_and_lose_nothing(backend: Backend) ->
         assert offsets == list(range(len(offsets)))
 
 
+def test_a_seek_resumes_a_paused_partition(backend: Backend) -> None:
+    topic = backend.topic()
+    partition = Partition(topic, 0)
+    backend.publisher().publish(records(topic, 10))
+    member = Member(backend.log(backend.group(), [topic]))
+    until(lambda: member.count == 10, member)
+    member.log.pause([partition])
+    member.log.seek({partition: 6})
+    until(lambda: member.count == 14, member)
+    assert member.offsets[partition][10:] == [6, 7, 8, 9]
+
+
 def test_a_second_member_takes_half_and_the_rest_keeps_flowing(backend: Backend) -> None:
     topic, group = backend.topic(4), backend.group()
     publisher = backend.publisher()
@@ -165,6 +177,10 @@ def test_a_second_member_takes_half_and_the_rest_keeps_flowing(backend: Backend)
     until(lambda: one.count + two.count == 400, one, two)
     assert one.values.keys() <= one.owned
     assert two.values.keys() <= two.owned
+    lost = next(iter(two.owned))
+    one.log.seek({lost: 0})  # too late, and ignored
+    settle(one, seconds=0.3)
+    assert lost not in one.values
     two.log.close()
     until(lambda: len(one.owned) == 4, one)
     assert len(one.assigned) == 6

@@ -159,6 +159,16 @@ def test_records_that_are_no_objects_are_dead_letters_with_their_bytes() -> None
     )
 
 
+def test_a_record_that_nests_too_deeply_is_a_dead_letter() -> None:
+    deep = b'{"a":' * 129 + b"1" + b"}" * 129
+    world = World(lambda _: answered(b"[" + deep + b"," + deep[5:-1] + b"]"))
+    world.run(plan_of())
+    assert [i.raw for i in world.pages[0].incoming] == [deep[5:-1]]
+    assert [(r.reason, r.value) for r in world.pages[0].rejections] == [
+        (RejectReason.TOO_DEEP, deep)
+    ]
+
+
 def test_an_unreadable_page_is_one_dead_letter_however_often_it_comes() -> None:
     world = World(
         lambda _: answered(b"<html>busy</html>"), stored=dump_state(State(5, kind="time"))

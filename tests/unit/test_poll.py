@@ -47,15 +47,15 @@ def test_slices_are_the_records_byte_for_byte(
     texts = [json.dumps(r, indent=indent, ensure_ascii=ascii_only) for r in records]
     body = ('{"a": {"data" :\t[ ' + " ,\n ".join(texts) + ' ]}, "b": [1]}').encode()
     found = read_body(body, "/a/data")
-    assert [raw for _, raw in found.records] == [text.encode() for text in texts]
-    assert [value for value, _ in found.records] == records
+    assert [raw for _, raw, _ in found.records] == [text.encode() for text in texts]
+    assert [value for value, _, _ in found.records] == records
     assert found.value["b"] == [1]
 
 
 @given(records=st.lists(JSON, max_size=4))
 def test_the_body_itself_can_be_the_array(records: list[Any]) -> None:
     body = b"\n " + orjson.dumps(records) + b"\n"
-    assert [orjson.loads(raw) for _, raw in read_body(body, "").records] == records
+    assert [orjson.loads(raw) for _, raw, _ in read_body(body, "").records] == records
 
 
 def test_numbers_keep_their_digits_in_the_raw_bytes() -> None:
@@ -65,19 +65,19 @@ def test_numbers_keep_their_digits_in_the_raw_bytes() -> None:
 
 def test_of_a_repeated_name_the_last_counts_for_values_and_slices_alike() -> None:
     found = read_body(b'{"d": [1], "d": [{"x": 2}]}', "/d")
-    assert found.records == (({"x": 2}, b'{"x": 2}'),)
+    assert found.records == (({"x": 2}, b'{"x": 2}', 1),)
 
 
 def test_pointers_go_through_arrays_and_escapes() -> None:
     found = read_body(b'[0, {"a/b": {"~": [7]}}]', "/1/a~1b/~0")
-    assert found.records == ((7, b"7"),)
+    assert found.records == ((7, b"7", 0),)
 
 
 def test_a_deeply_nested_record_still_has_bytes() -> None:
     deep = b"[" * 1010 + b"]" * 1010  # more than Python's scanner takes
-    ((value, raw),) = read_body(b"[" + deep + b"]", "").records
+    ((value, raw, depth),) = read_body(b"[" + deep + b"]", "").records
     assert isinstance(value, list)
-    assert raw == deep
+    assert (raw, depth) == (deep, 1010)
 
 
 @pytest.mark.parametrize(

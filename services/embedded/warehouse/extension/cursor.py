@@ -64,6 +64,14 @@ class ExtendedCursor(FakeSnowflakeCursor):
         return self
 
     @override
+    def _inline_variables(self, sql: str) -> str:
+        """Session variables in SQL text, which is left alone where none is set.
+
+        fakesnow looks for ``$name`` in string literals as well, and calls what it finds unknown.
+        """
+        return super()._inline_variables(sql) if self._conn.variables._variables else sql  # noqa: SLF001 - no accessor
+
+    @override
     def _transform(self, expression: Expr, params: Any) -> Expr:
         overwrite = stages.overwrites(expression)
         transformed = super()._transform(ddl.without_temporary(expression), params)

@@ -20,7 +20,7 @@ from services.embedded.warehouse.extension import patches, stages
 from services.embedded.warehouse.extension.durable import DurableFakeSnow
 from services.embedded.warehouse.extension.faults import Faults
 from services.embedded.warehouse.extension.sessions import Sessions
-from services.embedded.warehouse.extension.statements import Statements
+from services.embedded.warehouse.extension.statements import Statements, after_bug
 from services.embedded.warehouse.supervised import HOST, port_file, port_of
 
 
@@ -63,7 +63,7 @@ def application(options: ServerOptions) -> Starlette:
         reaper.cancel()
         instance.duck_conn.close()
 
-    return Starlette(routes=routes, lifespan=lifespan)
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: after_bug})
 
 
 async def _ready(_: Request) -> JSONResponse:

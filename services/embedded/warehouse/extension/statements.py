@@ -14,6 +14,7 @@ from services.embedded.warehouse.extension.sessions import Sessions, token_of
 
 ANSWERS_MAX = 64
 ANSWER_BYTES_MAX = 64_000
+MESSAGE_CHARS_MAX = 300
 _HTTP_ERROR = 500
 
 
@@ -66,13 +67,23 @@ async def _without_http_error(answer: JSONResponse, request: Request) -> Respons
     """HTTP 500 as an error of the statement: the connector would retry a 500 for minutes."""
     if answer.status_code != _HTTP_ERROR:
         return answer
+    return internal_error(f"not supported here, see the log: {await statement_of(request)}")
+
+
+async def after_bug(_: Request, error: Exception) -> Response:
+    """The answer to a statement that a bug of ours or fakesnow's has broken."""
+    return internal_error(f"{type(error).__name__}, see the log: {error}")
+
+
+def internal_error(message: str) -> JSONResponse:
+    """The statement's error, in Snowflake's form."""
     errno, sqlstate = INTERNAL
     code = f"{errno:06d}"
     return JSONResponse(
         {
             "data": {"errorCode": code, "sqlState": sqlstate},
             "code": code,
-            "message": f"not supported here, see the log: {(await statement_of(request))[:200]}",
+            "message": message[:MESSAGE_CHARS_MAX],
             "success": False,
         }
     )
