@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Annotated
 
 import orjson
 import uvicorn
@@ -53,7 +54,9 @@ def make_app(bootstrap: str, topic: str) -> FastAPI:
     app = FastAPI(lifespan=lifespan)
 
     @app.post("/v1/in/bench")
-    async def ingest(request: Request, x_signature: str = Header("")) -> dict[str, object]:
+    async def ingest(
+        request: Request, x_signature: Annotated[str, Header()] = ""
+    ) -> dict[str, object]:
         body = await request.body()
         expected = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
         if not hmac.compare_digest(expected, x_signature):

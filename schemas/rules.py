@@ -8,18 +8,17 @@ import datetime as dt
 import decimal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 import annotated_types as at
 import orjson
 import polars as pl
 from pydantic import BaseModel, Strict, ValidationError
-from pydantic.fields import FieldInfo
 
 from schemas.columns import KEY, VALUE
 from schemas.contract import Contract
 from schemas.events import Violation
-from schemas.types import Array, Decimal, Enum, Field, FieldType, Map, Record, Scalar
+from schemas.types import Array, Decimal, Enum, Field, FieldType, Map, Members, Record, Scalar
 from schemas.violations import violations_of
 
 _ORDERED = {Scalar.INTEGER, Scalar.FLOAT, Scalar.DATE, Scalar.TIMESTAMP, Scalar.TIME}
@@ -90,14 +89,9 @@ def _conditions(fields: tuple[Field, ...], column: Callable[[str], pl.Expr]) -> 
         if not field.nullable and field.required:
             yield here.is_not_null()
         yield from _inside(field.type, here)
-        for limit in _limits(field.info):
-            yield _limited(here, field.type, limit)
-        if field.type is Scalar.STRING and get_origin(field.info.annotation) is Literal:
-            yield here.is_in([str(member) for member in get_args(field.info.annotation)])
-
-
-def _limits(info: FieldInfo) -> list[Any]:
-    return [m for m in info.metadata if not isinstance(m, Strict)]
+        for limit in field.limits:
+            if not isinstance(limit, Strict):
+                yield _limited(here, field.type, limit)
 
 
 def _inside(kind: FieldType, here: pl.Expr) -> Iterator[pl.Expr]:
@@ -142,6 +136,8 @@ def _limited(here: pl.Expr, kind: FieldType, limit: object) -> pl.Expr:
             return _length(here, kind) >= length
         case at.MaxLen(length):
             return _length(here, kind) <= length
+        case Members(values):
+            return here.is_in(list(values))
         case at.MultipleOf(step) if kind is Scalar.INTEGER and isinstance(step, int):
             return here % step == 0
         case _:

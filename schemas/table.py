@@ -23,6 +23,7 @@ PARTITION, OFFSET, TOPIC, BATCH, LOADED_AT = (
 """Lineage, added by the loader; ``_loaded_at`` is LOADEDON: when we loaded, UTC."""
 
 VARIANT = "VARIANT"
+TIME = "TIME(6)"
 _TYPES: dict[Scalar, str] = {
     Scalar.BOOLEAN: "BOOLEAN",
     Scalar.INTEGER: "NUMBER(38,0)",
@@ -30,7 +31,7 @@ _TYPES: dict[Scalar, str] = {
     Scalar.STRING: "VARCHAR",
     Scalar.BYTES: "BINARY",
     Scalar.DATE: "DATE",
-    Scalar.TIME: "TIME(6)",
+    Scalar.TIME: TIME,
     Scalar.TIMESTAMP: "TIMESTAMP_NTZ(6)",
     Scalar.UUID: "VARCHAR",
     Scalar.JSON: VARIANT,
@@ -117,7 +118,7 @@ def copy_into(contract: Contract, staged: str, constants: dict[str, str]) -> str
     return (
         f"COPY INTO {identifier(contract.table_name)} ({names}) "
         f"FROM (SELECT {projection} FROM {staged}) "
-        "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE) ON_ERROR=ABORT_STATEMENT"
+        "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE) ON_ERROR=ABORT_STATEMENT"
     )
 
 
@@ -125,6 +126,8 @@ def _projected(column: Column) -> str:
     element = f"$1:{quoted(column.name)}"
     if column.type == VARIANT:
         return f"PARSE_JSON({element}::VARCHAR)"
+    if column.type == TIME:
+        return f"{element}::VARCHAR::{TIME}"  # text in the file: Parquet's times differ in unit
     return f"{element}::{column.type}"
 
 
@@ -132,15 +135,19 @@ class FileColumns:
     """Turns judged columns into those of the Parquet file: nested ones become JSON text."""
 
     def __init__(self, contract: Contract) -> None:
-        names = [c.name for c in columns_of(contract) if c.in_file]
+        kinds = avro.field_types(contract)
         self._nested = {f.name: f.type for f in contract.fields if _nested(f.type)}
         self._by_row = {name for name, kind in self._nested.items() if not _encodable(kind)}
         self._select = [
-            _json_text(name).alias(name)
-            if name in self._nested and name not in self._by_row
-            else pl.col(name)
-            for name in names
+            self._written(c.name, kinds.get(c.name)) for c in columns_of(contract) if c.in_file
         ]
+
+    def _written(self, name: str, kind: FieldType | None) -> pl.Expr:
+        if name in self._nested and name not in self._by_row:
+            return _json_text(name).alias(name)
+        if kind is Scalar.TIME:
+            return pl.col(name).dt.to_string("%H:%M:%S%.6f")
+        return pl.col(name)
 
     def of(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The file's columns, in order."""

@@ -6,7 +6,7 @@ import enum
 import types
 import typing
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,15 @@ class Field:
     nullable: bool
     required: bool  # False: pydantic has a default
     source: str
-    info: FieldInfo  # constraints, default, description
+    info: FieldInfo  # default, description
+    limits: tuple[Any, ...] = ()  # the constraints, those inside `| None` too
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The constraint of an enumeration that travels as strings."""
+
+    values: tuple[str, ...]
 
 
 _SCALARS: dict[Any, Scalar] = {
@@ -134,6 +142,7 @@ def _field(name: str, info: FieldInfo, where: str) -> Field:
         required=info.is_required(),
         source=alias or name,
         info=info,
+        limits=(*_flat(metadata), *_members(annotation, type_)),
     )
 
 
@@ -197,7 +206,18 @@ def _nested(annotation: object, where: str) -> tuple[FieldType, bool, tuple[Any,
     """The type inside a list or map, whether it may be null, and its constraints."""
     inner, nullable, metadata = _unwrapped(annotation, [])
     kind = _type(inner, metadata, f"{where}[]")
-    return kind, nullable or kind is Scalar.JSON, tuple(_flat(metadata))
+    limits = (*_flat(metadata), *_members(inner, kind))
+    return kind, nullable or kind is Scalar.JSON, limits
+
+
+def _members(annotation: object, kind: FieldType) -> Iterator[Members]:
+    """What a Literal or Enum allows, where the column's type does not say it."""
+    if kind is not Scalar.STRING:
+        return
+    if typing.get_origin(annotation) is typing.Literal:
+        yield Members(typing.get_args(annotation))
+    elif isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        yield Members(tuple(member.value for member in annotation))
 
 
 def _flat(metadata: list[Any]) -> list[Any]:

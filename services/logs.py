@@ -20,6 +20,8 @@ from services.redaction import HIDDEN, Redactor, explained
 FRAMES_MAX = 25
 QUIET = ("httpx2", "httpcore2", "urllib3", "snowflake", "botocore", "asyncio", "uvicorn.access")
 """Libraries that log every call; only their warnings are of interest."""
+NOISY = ("snowflake.connector._core",)
+"""Warn of things that are fine, such as a machine that is none of a cloud's; errors only."""
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the line feed
 
 
@@ -96,6 +98,8 @@ def _route(output: logging.Handler, level: str) -> None:
         logging.getLogger(name).propagate = True
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR if root.level > logging.DEBUG else 0)
 
 
 def install_hooks() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from consumers import ledger
-from schemas.contract import DEAD_SUFFIX
+from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.events import Partition
 from schemas.ports import LogReader, Warehouse
@@ -43,7 +43,8 @@ class StreamStatus:
     loaded_on: str | None  # LOADEDON: the last load that brought rows
     loaded_seconds_ago: float | None
     business_date: str | None  # the latest one that the ledger knows
-    dead_letters: int
+    dead_letters: int  # in their table
+    dead_letters_in_flight: int
     partitions: list[PartitionStatus] = field(default_factory=list)
 
 
@@ -94,7 +95,7 @@ def stream_statuses(project: Project) -> list[StreamStatus]:
         books = _books(warehouse)
         now = dt.datetime.fromtimestamp(project.clock.now() / SECOND, dt.UTC)
         return [
-            _stream(name, contract.table_name, _partitions(reader, name, books), (books, now))
+            _stream(contract, reader, books, now)
             for name, contract in sorted(project.streams.items())
             if not name.endswith(DEAD_SUFFIX)
         ]
@@ -141,21 +142,23 @@ def _partitions(reader: LogReader, topic: str, books: _Books) -> list[PartitionS
     return found
 
 
-def _stream(
-    name: str, table_name: str, partitions: list[PartitionStatus], at: tuple[_Books, dt.datetime]
-) -> StreamStatus:
-    books, now = at
+def _stream(contract: Contract, reader: LogReader, books: _Books, now: dt.datetime) -> StreamStatus:
+    name = contract.stream
+    partitions = _partitions(reader, name, books)
     load = books.loads.get(name)
     loaded_on = load["loaded_on"].replace(tzinfo=dt.UTC) if load is not None else None
     return StreamStatus(
         stream=name,
-        table=table_name,
+        table=contract.table_name,
         lag=sum(each.lag for each in partitions),
         rows_loaded=int(load["loaded"]) if load is not None else 0,
         loaded_on=loaded_on.isoformat(timespec="milliseconds") if loaded_on else None,
         loaded_seconds_ago=round((now - loaded_on).total_seconds(), 1) if loaded_on else None,
         business_date=books.dates.get(name),
         dead_letters=books.dead.get(name, 0),
+        dead_letters_in_flight=sum(
+            each.lag for each in _partitions(reader, contract.dead_topic, books)
+        ),
         partitions=partitions,
     )
 
@@ -175,6 +178,10 @@ def process_statuses(project: Project) -> list[ProcessStatus]:
     return found
 
 
+_COLUMNS = (
+    *("stream", "lag", "rows", "loaded on (UTC)", "ago", "business date"),
+    *("dead", "dead in flight"),
+)
 _COLORS = {"ready": "green", "not ready": "red", "no answer": "yellow"}
 
 
@@ -183,7 +190,7 @@ def show(streams: list[StreamStatus], processes: list[ProcessStatus]) -> None:
     console = screen()
     console.print(
         table(
-            ("stream", "lag", "rows", "loaded on (UTC)", "ago", "business date", "dead"),
+            _COLUMNS,
             (
                 (
                     each.stream,
@@ -193,6 +200,7 @@ def show(streams: list[StreamStatus], processes: list[ProcessStatus]) -> None:
                     "-" if each.loaded_seconds_ago is None else span(each.loaded_seconds_ago),
                     each.business_date or "-",
                     each.dead_letters,
+                    each.dead_letters_in_flight,
                 )
                 for each in streams
             ),

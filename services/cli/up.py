@@ -4,9 +4,10 @@ import json
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -61,9 +62,14 @@ def asked(url: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def running(project: Project) -> Iterator[list[Member]]:
-    """The project's processes, started together, stopped in the order of the stream."""
-    members = [_member(project, role, port) for role, port in roles(project).items()]
+def running(
+    project: Project, environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[list[Member]]:
+    """The project's processes, started together, stopped in the order of the stream.
+
+    ``environ`` comes on top of our own environment.
+    """
+    members = [_member(project, role, port, environ) for role, port in roles(project).items()]
     try:
         for member in members:
             member.process.launch()
@@ -77,7 +83,7 @@ def running(project: Project) -> Iterator[list[Member]]:
                     member.process.stop()
 
 
-def _member(project: Project, role: str, port: int) -> Member:
+def _member(project: Project, role: str, port: int, environ: Mapping[str, str]) -> Member:
     if port == 0:
         raise SetupError(
             "the status board needs to know the port",
@@ -91,6 +97,7 @@ def _member(project: Project, role: str, port: int) -> Member:
             sys.executable, "-m", "services.cli", role, "--project", str(project.settings.root)
         ],
         folder=project.settings.state / "logs",
+        environ=environ,
         ready=lambda: asked(f"{url}/live") is not None,
         stop_seconds_max=DRAIN_SECONDS_MAX,
     )  # fmt: skip

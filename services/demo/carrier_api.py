@@ -23,7 +23,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import override
 
-from services.demo.dataset import UTC_FORM, departures, load_flights
+from services.demo.dataset import UTC_FORM, departures, load_flights, part_of
 
 HOST = "127.0.0.1"
 PATH = "/v1/departures"
@@ -41,7 +41,7 @@ class CarrierSettings(BaseSettings):
 
     port: int = Field(default=8099, ge=0, le=65535, description="Port; 0 takes a free one.")
     token: SecretStr = Field(min_length=16, description="What callers have to know.")
-    flights: int | None = Field(default=None, ge=1, description="Flights; default: all.")
+    share: float = Field(default=1.0, gt=0, le=1, description="Part of the flights.")
     burst: int = Field(default=25, ge=1, description="Requests a minute.")
 
 
@@ -191,9 +191,7 @@ class CarrierServer(ThreadingHTTPServer):
 def main() -> None:
     """Serve until the end of the process."""
     settings = CarrierSettings()
-    flights = load_flights()
-    if settings.flights is not None:
-        flights = flights.head(settings.flights)
+    flights = part_of(load_flights(), settings.share)
     token = settings.token.get_secret_value()
     api = CarrierApi(flights, token, Allowance(settings.burst))
     CarrierServer(api, settings.port).serve_forever()

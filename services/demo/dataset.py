@@ -36,11 +36,13 @@ class Dataset:
 
     def part(self, share: float) -> "Dataset":
         """The first ``share`` (0 to 1) of each table."""
-        flights, weather, planes = (
-            table.head(max(1, round(table.height * share)))
-            for table in (self.flights, self.weather, self.planes)
-        )
-        return Dataset(flights, weather, planes, self.airlines)
+        parts = [part_of(table, share) for table in (self.flights, self.weather, self.planes)]
+        return Dataset(parts[0], parts[1], parts[2], self.airlines)
+
+
+def part_of(table: pl.DataFrame, share: float) -> pl.DataFrame:
+    """The first ``share`` (0 to 1) of the rows, at least one."""
+    return table.head(max(1, round(table.height * share)))
 
 
 def load_dataset() -> Dataset:

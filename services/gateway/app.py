@@ -116,24 +116,23 @@ class Gateway:
         return length > self._settings.body_bytes_max or "transfer-encoding" in headers
 
     async def _body(self, receive: Receive) -> bytes | Refusal | None:
-        """The body as it came; None if the client has gone. Counts while it reads."""
+        """The body as it came; None if the client has gone. Counts while it reads.
+
+        How long that may take is the protocol's business, which ends it by a disconnect.
+        """
         parts: list[bytes] = []
         size = 0
-        try:
-            async with asyncio.timeout(self._settings.body_seconds_max):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return None
-                    part = message.get("body", b"")
-                    parts.append(part)
-                    size += len(part)
-                    if size > self._settings.body_bytes_max:
-                        return door.too_large(self._settings.body_bytes_max)
-                    if not message.get("more_body", False):
-                        return parts[0] if len(parts) == 1 else b"".join(parts)
-        except TimeoutError:
-            return door.too_slow(self._settings.body_seconds_max)
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part = message.get("body", b"")
+            parts.append(part)
+            size += len(part)
+            if size > self._settings.body_bytes_max:
+                return door.too_large(self._settings.body_bytes_max)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _answer_in_time(self, delivery: Delivery, source: WebhookSource) -> Response:
         """The answer, after ``ack_seconds_max`` at the latest."""
@@ -200,8 +199,13 @@ class Gateway:
 
     def _count(self, received: Received) -> None:
         metrics = self._ports.metrics
-        for stream, number in Counter(record.topic for record in received.records).items():
-            metrics.count("gateway_events", number, stream=stream)
+        if len(received.records) == 1:
+            metrics.count("gateway_events", stream=received.records[0].topic)
+        else:
+            for stream, number in Counter(record.topic for record in received.records).items():
+                metrics.count("gateway_events", number, stream=stream)
+        if not received.rejections:
+            return
         dead = Counter((one.stream, one.reason) for one in received.rejections)
         for (stream, reason), number in dead.items():
             metrics.count("gateway_events_dead", number, stream=stream, reason=reason)

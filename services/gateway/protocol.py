@@ -6,6 +6,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from producers.refusal import Refusal, RefusalReason
+from schemas.ports import Metrics
 from services.gateway import door, responses
 from services.settings import Gateway as GatewaySettings
 
@@ -13,30 +14,33 @@ CHUNKING_RATIO = 8  # chunks of one byte need six on the wire
 LINGER_SECONDS = 1.0
 
 
-def bounded_protocol(settings: GatewaySettings) -> type[HttpToolsProtocol]:
+def bounded_protocol(settings: GatewaySettings, metrics: Metrics) -> type[HttpToolsProtocol]:
     """A protocol class for :class:`uvicorn.Config` with the settings' limits."""
 
     class Bounded(BoundedProtocol):
         limits = settings
+        counts = metrics
 
     return Bounded
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A request's head has a largest size (431) and a longest time (408).
+    """A request has a longest time to arrive (408), and its head a largest size (431).
 
-    The application sees complete heads only, so it cannot do this. Bytes that are no HTTP are
-    answered with 400, but never before the answer to a complete request that came earlier on
-    the same connection.
+    The application sees complete heads only, so it cannot do this; the time of the body is
+    watched here as well, because a request that arrives in one piece then needs no timer.
+    Bytes that are no HTTP are answered with 400, but never before the answer to a complete
+    request that came earlier on the same connection.
     """
 
     limits: GatewaySettings
+    counts: Metrics
     _begun = False  # whether there has been a complete head
     _head_open = True  # from a message's end, or the connection's start, to the next head's end
-    _head_begun = False  # whether something of it has come
+    _arriving = False  # whether a part of a message has come, and not yet all
     _leaving = False  # refused: what still comes is dropped
     _bytes = 0  # of the head, or of what follows it
-    _head_timer: TimerHandle | None = None
+    _timer: TimerHandle | None = None
 
     @override
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as uvicorn
@@ -61,12 +65,13 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(door.too_large(self.limits.body_bytes_max))
         elif self._bytes > self.limits.header_bytes_max:
             self._refuse(door.headers_too_large(self.limits.header_bytes_max))
-        elif self._head_begun and self._head_timer is None:
+        if self._arriving and self._timer is None:
             self._arm()
 
     @override
     def on_message_begin(self) -> None:
-        self._head_begun = True
+        self._arriving = True
+        self._disarm()  # its time begins now
         super().on_message_begin()
 
     @override
@@ -78,14 +83,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()  # raises for an address that is none
         self._begun = True
-        self._head_open = self._head_begun = False
+        self._head_open = False
         self._bytes = 0
-        self._disarm()
 
     @override
     def on_message_complete(self) -> None:
         self._head_open = True
+        self._arriving = False
         self._bytes = 0
+        self._disarm()
         super().on_message_complete()
 
     @override
@@ -93,18 +99,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(Refusal(400, RefusalReason.BAD_REQUEST, msg))
 
     def _arm(self) -> None:
-        self._head_timer = self.loop.call_later(self.limits.body_seconds_max, self._late)
+        self._timer = self.loop.call_later(self.limits.body_seconds_max, self._late)
 
     def _disarm(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _late(self) -> None:
-        self._head_timer = None
+        self._timer = None
         if self._answering():
             self._arm()
-        elif self._head_open:
+        else:
             self._refuse(door.too_slow(self.limits.body_seconds_max))
 
     def _answering(self) -> bool:
@@ -129,6 +135,10 @@ class BoundedProtocol(HttpToolsProtocol):
                 return  # the application is refusing the body itself
             self.cycle.disconnected = True  # this is its answer
             self.cycle.message_event.set()
+        elif not self._head_open:
+            self._leave()  # its body was refused, and goes on and on
+            return
+        self.counts.count("gateway_refusals", source="unknown", reason=refusal.reason)
         response = responses.problem(refusal, close=True)
         lines = [STATUS_LINE[response.status]]
         lines += [b"%s: %s\r\n" % header for header in response.headers]
@@ -144,4 +154,4 @@ class BoundedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._head_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)

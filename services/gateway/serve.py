@@ -59,7 +59,7 @@ async def serve(
     longest = settings.body_seconds_max + settings.ack_seconds_max
     config = uvicorn.Config(
         Gateway(ports, settings),
-        http=bounded_protocol(settings),
+        http=bounded_protocol(settings, ports.metrics),
         ws="none",
         lifespan="off",
         interface="asgi3",

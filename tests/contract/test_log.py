@@ -1,5 +1,6 @@
 """The log's ports, in memory and on Kafka: one suite, so that neither promises more."""
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -186,37 +187,47 @@ def test_a_second_member_takes_half_and_the_rest_keeps_flowing(backend: Backend)
     assert len(one.assigned) == 6
 
 
-def test_a_rebalance_under_load_loses_and_doubles_nothing(backend: Backend) -> None:
-    """Each new owner starts where the last one stood, as the warehouse would tell it."""
-    topic, group = backend.topic(4), backend.group()
-    publisher = backend.publisher()
-    done: dict[Partition, list[int]] = {}
+class Relay:
+    """Members that share one memory of what was read, as loaders share the warehouse."""
 
-    def member() -> Member:
-        return Member(backend.log(group, [topic]), lambda p: len(done.get(p, [])))
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.topic, self.group = backend.topic(4), backend.group()
+        self.publisher = backend.publisher()
+        self.done: dict[Partition, list[int]] = {}
+        self.sent = 0
 
-    def step(more: int, *members: Member) -> None:
-        nonlocal sent
-        publisher.publish(records(topic, more, keys=40, start=sent))
-        sent += more
+    def member(self) -> Member:
+        log = self.backend.log(self.group, [self.topic])
+        return Member(log, lambda partition: len(self.done.get(partition, [])))
+
+    def step(self, *members: Member) -> None:
+        self.publisher.publish(records(self.topic, 50, keys=40, start=self.sent))
+        self.sent += 50
+        self.read(*members)
+
+    def read(self, *members: Member) -> int:
         for each in members:
             for run in each.poll(0.01, messages_max=50).runs:
-                done.setdefault(run.partition, []).extend(run.offsets.tolist())
+                self.done.setdefault(run.partition, []).extend(run.offsets.tolist())
+        return sum(map(len, self.done.values()))
 
-    sent = 0
-    one = member()
-    while sent < 1_000:
-        step(50, one)
-    two = member()
-    while sent < 3_000:
-        step(50, one, two)
+
+def test_a_rebalance_under_load_loses_and_doubles_nothing(backend: Backend) -> None:
+    relay = Relay(backend)
+    one = relay.member()
+    while len(one.owned) < 4:
+        relay.step(one)
+    two = relay.member()
+    while len(two.owned) < 2 or not two.count:
+        relay.step(one, two)
     two.log.close()
-    while sent < 4_000:
-        step(50, one)
-    for _ in range(200):
-        step(0, one)
-    assert sum(map(len, done.values())) == sent
-    for offsets in done.values():
+    while len(one.owned) < 4:
+        relay.step(one)
+    deadline = time.monotonic() + 30
+    while relay.read(one) < relay.sent:
+        assert time.monotonic() < deadline, relay.done
+    for offsets in relay.done.values():
         assert offsets == list(range(len(offsets)))
 
 

@@ -32,6 +32,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0")) | st.sampl
         "-- x",
         "/* x */",
         "$$",
+        "$A",
         "&x",
         ":x",
         "?",

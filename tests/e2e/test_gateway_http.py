@@ -82,7 +82,23 @@ def test_a_slow_body_is_408() -> None:
         (reply,) = await exchange(port, whole[:-3], 0.6, whole[-3:])
         assert reply.status == 408
         assert reply.json["type"] == "urn:sluice:refusal:too_slow"
-        assert not world.sink.records
+        piped = await exchange(port, request(GOOD) + whole[:-3], 0.6, whole[-3:], count=2)
+        assert statuses(piped) == [200, 408]
+        trickle = [part for n in range(len(whole)) for part in (whole[n : n + 1], 0.01)]
+        assert statuses(await exchange(port, *trickle)) == [408]
+        assert len(world.sink.records) == 1
+        assert world.metrics.total("gateway_refusals", reason="too_slow") == 3
+
+
+def test_a_refused_body_that_never_ends_does_not_keep_its_connection() -> None:
+    async def scenario(_world: World, port: int) -> None:
+        lost = request(GOOD, {"content-length": "1000"}, path="/v1/in/nowhere")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(lost)
+        assert (await read_reply(reader)).status == 404
+        async with asyncio.timeout(2):
+            assert await reader.read() == b""
+        writer.close()
 
     on(scenario)
 

@@ -5,6 +5,8 @@ import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
+from typing_extensions import override
+
 
 class WithoutPandas(MetaPathFinder):
     """Hides pandas, which the connector imports wherever it is installed.
@@ -12,6 +14,7 @@ class WithoutPandas(MetaPathFinder):
     Nothing here needs it, and without it the start takes half the time.
     """
 
+    @override
     def find_spec(self, fullname: str, *_: object) -> None:
         """Raises ModuleNotFoundError for pandas, and leaves the rest to others."""
         if fullname == "pandas":

@@ -1,0 +1,304 @@
+"""``sluice dead``: what was rejected, why, and the bytes as they came."""
+
+import datetime as dt
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import fastavro
+import orjson
+import typer
+from rich.text import Text
+
+from schemas import avro
+from schemas.dead_letters import TABLE
+from schemas.errors import RejectReason, SetupError, SluiceError
+from schemas.sql import Value, literal, timestamp
+from services.adapters.registry import Registry
+from services.bootstrap import Project
+from services.cli.answers import json_text, notice, print_json, printable, screen, table
+from services.cli.app import HERE, AsJson, Folder, app, with_project
+from services.exit_codes import ExitCode
+
+SECOND = 1_000_000
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+HEX_BYTES_A_LINE = 16
+LISTED = ("id", "stream", "stage", "reason", "path", "detail", "received_at", "attempt")
+
+dead = typer.Typer(help="Look into dead letters: what was rejected, and why.", no_args_is_help=True)
+app.add_typer(dead, name="dead")
+
+Stream = Annotated[str | None, typer.Option("--stream", help="Only of this stream.")]
+Reason = Annotated[
+    RejectReason | None,
+    typer.Option("--reason", help="Only with this reason.", metavar="CODE"),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since", help="Only received since: 30m, 12h, 7d, or a time such as 2026-01-31."
+    ),
+]
+Limit = Annotated[int, typer.Option(min=1, help="Most lines, newest first.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which dead letters; ``since`` in microseconds since the epoch, UTC."""
+
+    stream: str | None = None
+    reason: RejectReason | None = None
+    since: int | None = None
+
+    @property
+    def where(self) -> str:
+        """The SQL condition."""
+        parts = [
+            f"{name} = {literal(value)}"
+            for name, value in (("STREAM", self.stream), ("REASON", _code(self.reason)))
+            if value is not None
+        ]
+        if self.since is not None:
+            parts.append(f"_RECEIVED_AT >= {timestamp(self.since)}")
+        return f" WHERE {' AND '.join(parts)}" if parts else ""
+
+
+def _code(reason: RejectReason | None) -> Value:
+    return reason.value if reason is not None else None
+
+
+@dead.command(name="list")
+def list_command(  # noqa: PLR0913 - one argument an option
+    stream: Stream = None,
+    reason: Reason = None,
+    since: Since = None,
+    limit: Limit = 50,
+    project: Folder = HERE,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, the newest first."""
+
+    def run(opened: Project) -> ExitCode:
+        chosen = Filter(stream, reason, _since(since, opened))
+        rows = listed(opened, chosen, limit + 1)
+        if as_json:
+            print_json(rows[:limit])
+        else:
+            screen().print(table(LISTED, ([row[n] for n in LISTED] for row in rows[:limit])))
+            _end(rows, limit)
+        return ExitCode.OK
+
+    with_project(project, "dead", run)
+
+
+@dead.command(name="count")
+def count_command(
+    stream: Stream = None,
+    reason: Reason = None,
+    since: Since = None,
+    project: Folder = HERE,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Count dead letters by fault: equal fingerprints are the same fault at the same place."""
+
+    def run(opened: Project) -> ExitCode:
+        rows = counted(opened, Filter(stream, reason, _since(since, opened)))
+        if as_json:
+            print_json(rows)
+        else:
+            screen().print(table(tuple(COUNTED), ([row[n] for n in COUNTED] for row in rows)))
+            if not rows:
+                notice("no dead letters")
+        return ExitCode.OK
+
+    with_project(project, "dead", run)
+
+
+@dead.command(name="show")
+def show_command(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="As `sluice dead list` shows it.")],
+    project: Folder = HERE,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter: every violation, and the original as it came."""
+
+    def run(opened: Project) -> ExitCode:
+        row = found(opened, id_)
+        shown = original(row["original_value"], opened.registry)
+        if as_json:
+            print_json({**row, "original": {"form": shown.form, "content": shown.content}})
+        else:
+            _show(row, shown)
+        return ExitCode.OK
+
+    with_project(project, "dead", run)
+
+
+def listed(project: Project, chosen: Filter, limit: int) -> list[dict[str, Any]]:
+    """One row a dead letter, the newest first."""
+    return _rows(
+        project,
+        "SELECT _ID AS ID, STREAM, STAGE, REASON, PATH, DETAIL, _RECEIVED_AT AS RECEIVED_AT, "
+        f"ATTEMPT, EVENT_ID, FINGERPRINT FROM {TABLE}{chosen.where} "
+        f"ORDER BY _RECEIVED_AT DESC, _ID LIMIT {literal(limit)}",
+    )
+
+
+COUNTED = {
+    "stream": "STREAM",
+    "stage": "STAGE",
+    "reason": "REASON",
+    "path": "MIN(PATH)",
+    "letters": "COUNT(*)",
+    "first_seen": "MIN(_RECEIVED_AT)",
+    "last_seen": "MAX(_RECEIVED_AT)",
+    "sample": "MIN(_ID)",
+    "fingerprint": "FINGERPRINT",
+}
+
+
+def counted(project: Project, chosen: Filter) -> list[dict[str, Any]]:
+    """One row a fault, the most frequent first."""
+    columns = ", ".join(f"{sql} AS {name.upper()}" for name, sql in COUNTED.items())
+    return _rows(
+        project,
+        f"SELECT {columns} FROM {TABLE}{chosen.where} "
+        "GROUP BY STREAM, STAGE, REASON, FINGERPRINT ORDER BY LETTERS DESC, STREAM, FINGERPRINT",
+    )
+
+
+def found(project: Project, id_: str) -> dict[str, Any]:
+    """One dead letter. Raises SetupError where there is none of this id."""
+    rows = _rows(project, f"SELECT * FROM {TABLE} WHERE _ID = {literal(id_)} LIMIT 1")
+    if not rows:
+        raise SetupError(
+            "there is no dead letter of this id",
+            where=id_,
+            remedy="`sluice dead list` shows the ids; one that is on its way comes in seconds",
+        )
+    row = rows[0]
+    for name in ("violations", "original_headers"):
+        if isinstance(row[name], str):
+            row[name] = orjson.loads(row[name])
+    return row
+
+
+def _rows(project: Project, sql: str) -> list[dict[str, Any]]:
+    warehouse = project.warehouse()
+    try:
+        there = warehouse.rows(
+            "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
+            f"WHERE TABLE_SCHEMA = CURRENT_SCHEMA() AND TABLE_NAME = {literal(TABLE)}"
+        )
+        return warehouse.rows(sql) if there else []
+    finally:
+        warehouse.close()
+
+
+def _since(text: str | None, project: Project) -> int | None:
+    """Microseconds since the epoch. Raises SetupError for what is neither a span nor a time."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if match is not None:
+        return project.clock.now() - int(match[1]) * UNITS[match[2]] * SECOND
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise SetupError(
+            f"{text!r} is neither a span nor a time",
+            where="--since",
+            remedy="write 30m, 12h, 7d, 2026-01-31 or 2026-01-31T08:00:00 (UTC)",
+        ) from None
+    moment = moment.replace(tzinfo=moment.tzinfo or dt.UTC)
+    return round(moment.timestamp() * SECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """Original bytes in the most readable form they have."""
+
+    form: str  # json, avro, text, hex or empty
+    content: Any
+
+
+def original(value: bytes | None, registry: Registry) -> Original:
+    """JSON where it is JSON, the record where its schema can read it, text, or else hex."""
+    if not value:
+        return Original("empty", "")
+    value = bytes(value)
+    try:
+        return Original("json", orjson.loads(value))
+    except orjson.JSONDecodeError:
+        record = _decoded(value, registry)
+    if record is not None:
+        return Original("avro", record)
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return Original("hex", value.hex())
+    return Original("text", text) if text.isprintable() else Original("hex", value.hex())
+
+
+def _decoded(value: bytes, registry: Registry) -> dict[str, Any] | None:
+    if len(value) < avro.HEADER.size or value[0] != avro.MAGIC:
+        return None
+    _, schema_id = avro.HEADER.unpack_from(value)
+    stream = io.BytesIO(value[avro.HEADER.size :])
+    try:
+        schema = registry.schema(schema_id)
+        if schema is None:
+            return None
+        record = fastavro.schemaless_reader(stream, fastavro.parse_schema(schema), None)
+    except (SluiceError, ValueError, EOFError, IndexError, TypeError, KeyError, OverflowError):
+        return None  # damaged, which may be why it is here
+    whole = not stream.read(1) and isinstance(record, dict)
+    return record if whole else None
+
+
+def _show(row: Mapping[str, Any], shown: Original) -> None:
+    console = screen()
+    rest = {"id": row["_id"]} | {
+        name: row[name]
+        for name in (
+            *("stream", "stage", "reason", "fingerprint", "event_id", "source", "attempt"),
+            *("origin_partition", "origin_offset", "schema_id", "original_headers"),
+        )
+        if row[name] is not None
+    }
+    for name, value in rest.items():
+        text = value if isinstance(value, str | int) else json_text(value)
+        console.print(Text(f"{name:<17} {printable(str(text))}"), soft_wrap=True)
+    console.print(Text("violations", "bold"))
+    for each in row["violations"]:
+        line = f"  {each['path']}  {each['reason']}: {each['detail']}"
+        console.print(Text(printable(line)), soft_wrap=True)
+    console.print(Text(f"original ({shown.form})", "bold"))
+    if shown.form == "hex":
+        console.print("\n".join(_dump(bytes.fromhex(shown.content))), markup=False)
+    elif shown.form == "text":
+        console.print(Text(printable(shown.content)), soft_wrap=True)
+    elif shown.form != "empty":
+        console.print(Text(printable(json_text(shown.content, indent=True))), soft_wrap=True)
+
+
+def _dump(value: bytes) -> list[str]:
+    """Offset, hex and ASCII, 16 bytes a line."""
+    lines = []
+    for at in range(0, len(value), HEX_BYTES_A_LINE):
+        part = value[at : at + HEX_BYTES_A_LINE]
+        text = "".join(chr(b) if 0x20 <= b < 0x7F else "." for b in part)  # noqa: PLR2004 - ASCII
+        lines.append(f"{at:08x}  {part.hex(' '):<47}  {text}")
+    return lines
+
+
+def _end(rows: list[dict[str, Any]], limit: int) -> None:
+    if not rows:
+        notice("no dead letters")
+    elif len(rows) > limit:
+        notice(f"only the newest {limit}; --limit shows more, `sluice dead count` sums them up")
