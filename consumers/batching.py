@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from consumers.stream import Counts, Judged
+from consumers.stream import Counts, Judged, Samples
 from schemas import table
 from schemas.events import OffsetRange, Partition
+from schemas.telemetry import Hop
 
 NOTHING = Counts(0, 0, 0, 0)
 
@@ -45,7 +46,7 @@ class Batch:
     opened_at: int  # microseconds since the epoch
     spans: dict[Partition, Span] = field(default_factory=dict)
     frames: list[pl.DataFrame] = field(default_factory=list)
-    received: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    samples: list[tuple[int, Samples]] = field(default_factory=list)  # when read, which
 
     @property
     def events(self) -> int:
@@ -57,8 +58,8 @@ class Batch:
         """Bytes of the messages read."""
         return sum(span.bytes for span in self.spans.values())
 
-    def grow(self, judged: Judged, spans: dict[Partition, Span]) -> None:
-        """Add a poll's verdicts; ``spans`` say how far each partition got."""
+    def grow(self, judged: Judged, spans: dict[Partition, Span], now: int) -> None:
+        """Add a poll's verdicts; ``spans`` say how far each partition got by ``now``."""
         for partition, new in spans.items():
             new.counts = judged.counts[partition]
             _add_received(new, judged, partition)
@@ -69,19 +70,16 @@ class Batch:
             dates[key] = dates.get(key, 0) + rows
         if judged.rows.height:
             self.frames.append(judged.rows)
-            self.received.append(judged.received_at)
+            self.samples.append((now, judged.samples))
 
     def without(self, partitions: Collection[Partition]) -> "Batch | None":
         """The batch with these partitions taken out; None when nothing is left."""
         spans = {p: span for p, span in self.spans.items() if p not in partitions}
         if not spans:
             return None
-        kept = Batch(self.topic, self.opened_at, spans)
+        kept = Batch(self.topic, self.opened_at, spans, samples=self.samples)
         numbers = [p.number for p in spans]
-        for frame, received in zip(self.frames, self.received, strict=True):
-            mask = frame[table.PARTITION].is_in(numbers)
-            kept.frames.append(frame.filter(mask))
-            kept.received.append(received[mask.to_numpy()])
+        kept.frames = [f.filter(f[table.PARTITION].is_in(numbers)) for f in self.frames]
         return kept
 
     def due(self, policy: FlushPolicy, now: int) -> bool:
@@ -91,6 +89,20 @@ class Batch:
             or self.bytes >= policy.bytes_max
             or now - self.opened_at >= policy.age_max * 1_000_000
         )
+
+    def latencies(self, committed_at: int) -> dict[Hop, npt.NDArray[np.float64]]:
+        """Seconds by hop, of sampled events that stand for equal shares of the batch."""
+        found: dict[Hop, list[npt.NDArray[np.float64]]] = {hop: [] for hop in Hop}
+        for read_at, some in self.samples:
+            known = some.happened >= 0
+            found[Hop.SOURCE].append((some.received - some.happened)[known] / 1e6)
+            found[Hop.RECEIVE].append((some.logged - some.received) / 1e6)
+            found[Hop.LOG].append((read_at - some.logged) / 1e6)
+            found[Hop.LOAD].append(np.full(some.received.shape, (committed_at - read_at) / 1e6))
+            started = np.where(known, some.happened, some.received)
+            found[Hop.TOTAL].append((committed_at - started) / 1e6)
+        empty = [np.empty(0, dtype=np.float64)]
+        return {hop: np.concatenate(parts or empty) for hop, parts in found.items()}
 
     def ranges(self) -> Iterator[tuple[OffsetRange, Span]]:
         """The offset ranges, by partition."""

@@ -2,20 +2,19 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import orjson
 
 from consumers.batching import Batch, FlushPolicy, Span
 from consumers.breaker import BreakerOpenError
 from consumers.load_plan import plan_load
 from consumers.loader import STOPPED_SECONDS, LoadPolicy, LoadPorts, LoadState, give_up
+from consumers.measure import count_committed, tell_state
 from consumers.restore import claim_due, restore_some, take_claims
 from consumers.stream import Judged
 from schemas.errors import FencedError, SetupError, TransientError
 from schemas.events import Claimed, LoadPlan, Polled, Receipt, Record, Run
 
 REPORTS = "sluice.batches"
-LATENCY_SAMPLES = 10  # of a batch, each standing for as many events
 
 
 def load_once(ports: LoadPorts, state: LoadState, policy: LoadPolicy) -> None:
@@ -44,6 +43,7 @@ def load_once(ports: LoadPorts, state: LoadState, policy: LoadPolicy) -> None:
             _settle(ports, state, answer)
     claim_due(ports, state)
     restore_some(ports, state)
+    tell_state(ports, state)
 
 
 def drain_once(ports: LoadPorts, state: LoadState) -> None:
@@ -126,7 +126,7 @@ def _grow(ports: LoadPorts, state: LoadState, runs: Sequence[Run], judged: Judge
         held.position = run.next_offset
     if topic not in state.open:
         state.open[topic] = Batch(topic, ports.clock.now())
-    state.open[topic].grow(judged, spans)
+    state.open[topic].grow(judged, spans, ports.clock.now())
     ports.metrics.count("load_events_read", sum(len(run) for run in runs), stream=topic)
     for rejection in judged.rejections:
         ports.metrics.count(
@@ -191,7 +191,7 @@ def _settle(ports: LoadPorts, state: LoadState, receipt: Receipt) -> None:
         },
     )
     _report(ports, plan, receipt)
-    _measure(ports, batch, plan, receipt)
+    count_committed(ports, batch, plan, receipt)
 
 
 def _dissolve(ports: LoadPorts, state: LoadState, plan: LoadPlan, error: Exception) -> None:
@@ -201,6 +201,8 @@ def _dissolve(ports: LoadPorts, state: LoadState, plan: LoadPlan, error: Excepti
     kind = "fenced" if isinstance(error, FencedError) else "transient"
     kind = "setup" if isinstance(error, SetupError) else kind
     ports.note("load_failed", {"batch": plan.batch, "kind": kind, "error": str(error)})
+    if kind == "fenced":
+        ports.metrics.count("load_fences_lost", stream=plan.topic)
     ports.metrics.count("load_retries", stream=plan.topic, kind=kind)
     state.open.pop(plan.topic, None)
     give_up(ports, state, state.ownership.of_topic(plan.topic), error)
@@ -232,27 +234,3 @@ def _report(ports: LoadPorts, plan: LoadPlan, receipt: Receipt) -> None:
         ports.publisher.publish([Record(REPORTS, orjson.dumps(report), plan.topic.encode())])
     except (TransientError, SetupError) as error:
         ports.note("report_failed", {"batch": plan.batch, "error": str(error)})
-
-
-def _measure(ports: LoadPorts, batch: Batch, plan: LoadPlan, receipt: Receipt) -> None:
-    """Counts and times of a committed batch."""
-    metrics, topic, now = ports.metrics, plan.topic, ports.clock.now()
-    metrics.count("load_batches", stream=topic)
-    metrics.count("load_events_loaded", plan.rows, stream=topic)
-    metrics.count("load_events_duplicate", sum(r.duplicates for r in plan.ranges), stream=topic)
-    metrics.observe("load_batch_rows", plan.rows, stream=topic)
-    metrics.observe("load_batch_bytes", receipt.bytes, stream=topic)
-    metrics.observe("load_seconds", receipt.seconds, stream=topic)
-    metrics.gauge("load_committed_timestamp_seconds", now / 1e6, stream=topic)
-    if not batch.received:
-        return
-    received = np.concatenate(batch.received)
-    share = max(1, len(received) // LATENCY_SAMPLES)
-    for sample in np.quantile(received, np.linspace(0.05, 0.95, LATENCY_SAMPLES)):
-        metrics.observe(
-            "event_latency_seconds",
-            max(0.0, (now - float(sample)) / 1e6),
-            times=share,
-            stream=topic,
-            hop="total",
-        )

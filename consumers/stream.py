@@ -19,6 +19,8 @@ from schemas.rules import compile_rules
 
 Integers = npt.NDArray[np.int64]
 
+SAMPLES_MAX = 32  # of one poll and stream, to measure latency by
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -39,6 +41,16 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Samples:
+    """Some of a poll's accepted events, each for its share of them. Times in microseconds."""
+
+    happened: Integers  # by the event's own clock; -1 where it says none
+    received: Integers
+    logged: Integers
+    events: int  # that they stand for
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """A poll's messages of one stream, judged: rows with file columns, and everything else."""
 
@@ -47,6 +59,7 @@ class Judged:
     received_at: Integers  # microseconds, of the rows
     rejections: Sequence[Rejection]
     counts: Mapping[Partition, Counts]
+    samples: Samples
 
 
 class LoadStream:
@@ -150,7 +163,25 @@ class LoadStream:
             pl.Series(table.OFFSET, read.offsets[rows]),
         )
         stamps = _stamps(frame, lambda: read.timestamps()[rows])
-        return Judged(self._file.of(frame), self._business_dates(frame), stamps, rejections, counts)
+        return Judged(
+            self._file.of(frame),
+            self._business_dates(frame),
+            stamps,
+            rejections,
+            counts,
+            self._samples(read, frame, rows, stamps),
+        )
+
+    def _samples(
+        self, read: "_Read", frame: pl.DataFrame, rows: Integers, stamps: Integers
+    ) -> Samples:
+        some = np.arange(0, len(rows), max(1, len(rows) // SAMPLES_MAX))
+        logged = np.array([read.timestamp(int(row)) for row in rows[some]], dtype=np.int64)
+        happened = np.full(len(some), -1, dtype=np.int64)
+        name = self.contract.business_date
+        if name is not None and isinstance(frame.schema[name], pl.Datetime):
+            happened = frame[name].gather(some).to_physical().fill_null(-1).to_numpy()
+        return Samples(happened, stamps[some], logged * 1000, len(rows))
 
     def _dedupe_key(self) -> pl.Expr:
         """The event id; for events of other producers, key and version."""
@@ -212,6 +243,16 @@ class _Read:
         """The log's times (milliseconds). Costs a call a message, so only where they are needed."""
         return np.concatenate([np.asarray(run.timestamps) for run in self.runs])
 
+    def place(self, row: int) -> tuple[Run, int]:
+        """The run of a row, and the row's place in it."""
+        at = int(np.searchsorted(self.edges, row, side="right")) - 1
+        return self.runs[at], row - int(self.edges[at])
+
+    def timestamp(self, row: int) -> int:
+        """The log's time of one row (milliseconds)."""
+        run, place = self.place(row)
+        return int(run.timestamps[place])
+
     def per_partition(self, rows: Sequence[int]) -> list[int]:
         """How many of these rows each run has."""
         places = np.searchsorted(self.edges, np.asarray(rows, dtype=np.int64), side="right") - 1
@@ -221,9 +262,8 @@ class _Read:
         self, row: int, stage: Stage, violations: tuple[Violation, ...], stream: str
     ) -> Rejection:
         """The message of a row as a rejection, with its key and headers."""
-        place = int(np.searchsorted(self.edges, row, side="right")) - 1
-        run = self.runs[place]
-        message = run.messages[row - int(self.edges[place])]
+        run, place = self.place(row)
+        message = run.messages[place]
         value = self.values[row]
         header = value[: avro.HEADER.size] if value is not None else b""
         framed = len(header) == avro.HEADER.size and header[0] == avro.MAGIC
@@ -237,7 +277,7 @@ class _Read:
             partition=run.partition.number,
             offset=int(self.offsets[row]),
             schema_id=avro.HEADER.unpack(header)[1] if framed else None,
-            seen_at=int(run.timestamps[row - int(self.edges[place])]) * 1000,
+            seen_at=int(run.timestamps[place]) * 1000,
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, SupportsInt
+from typing import Any, NamedTuple, Protocol, SupportsInt, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -104,8 +104,10 @@ class Timestamps(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, row: int, /) -> SupportsInt:
-        """One message's time."""
+    @overload
+    def __getitem__(self, row: int, /) -> SupportsInt: ...
+    @overload
+    def __getitem__(self, row: slice, /) -> "Timestamps": ...
 
     def __array__(self) -> npt.NDArray[np.int64]:
         """All of them."""
@@ -140,7 +142,7 @@ class Run:
         return Run(
             self.partition,
             self.offsets[cut:],
-            self.timestamps[cut:],
+            np.asarray(self.timestamps)[cut:],
             self.values[cut:],
             self.messages[cut:],
         )

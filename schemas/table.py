@@ -118,7 +118,8 @@ def copy_into(contract: Contract, staged: str, constants: dict[str, str]) -> str
     return (
         f"COPY INTO {identifier(contract.table_name)} ({names}) "
         f"FROM (SELECT {projection} FROM {staged}) "
-        "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE) ON_ERROR=ABORT_STATEMENT"
+        "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE) "
+        "ON_ERROR=ABORT_STATEMENT"
     )
 
 

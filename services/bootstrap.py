@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consumers.batching import FlushPolicy
 from consumers.breaker import Breaker
@@ -41,17 +41,17 @@ from services.adapters.lanes import ThreadLanes
 from services.adapters.metrics import PrometheusMetrics
 from services.adapters.registry import FileRegistry, HttpRegistry, Registry
 from services.adapters.seen_keys import SegmentStores
-from services.adapters.snowflake import (
-    SnowflakeWarehouse,
-    connection_arguments,
-    embedded_arguments,
-)
 from services.embedded.stack import Endpoints, embedded
 from services.gateway.ports import GatewayPorts
 from services.poller.ports import CURSORS_TOPIC, PollPorts
 from services.project import CONTRACTS, catalogue, load_contracts
 from services.redaction import HIDDEN
 from services.settings import Settings, Snowflake, load
+
+if TYPE_CHECKING:
+    # the connector takes seconds to import (pandas, where there is one), and only those who
+    # open a session need it
+    from services.adapters.snowflake import SnowflakeWarehouse
 
 REST = "rest"
 DEAD_LETTER_BYTES_MAX = 8_388_608  # an event with everything that is said about it
@@ -201,17 +201,21 @@ class Project:
     @cached_property
     def warehouse_arguments(self) -> dict[str, Any]:
         """Arguments of the connector, secrets included: never log them."""
+        from services.adapters import snowflake  # noqa: PLC0415 - see above
+
         settings = self.settings.snowflake
         if self.endpoints.warehouse is not None:
-            return embedded_arguments(
+            return snowflake.embedded_arguments(
                 settings or Snowflake(embedded=True), self.endpoints.warehouse
             )
         if settings is None:
             raise SetupError("no warehouse is named", where="sluice.toml: snowflake")
-        return connection_arguments(settings, self.secret)
+        return snowflake.connection_arguments(settings, self.secret)
 
-    def warehouse(self) -> SnowflakeWarehouse:
+    def warehouse(self) -> "SnowflakeWarehouse":
         """A session."""
+        from services.adapters.snowflake import SnowflakeWarehouse  # noqa: PLC0415 - see above
+
         return SnowflakeWarehouse(self.warehouse_arguments, self.clock)
 
     # Processes

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 
 from schemas import table as ddl_of
 from schemas.avro import wire_schema
-from schemas.contract import Contract
+from schemas.contract import Contract, StreamName
 from schemas.errors import SetupError
 from schemas.sql import identifier, literal
 from services import bootstrap, dictionary
@@ -27,7 +28,7 @@ SAMPLES_MAX = 10_000
 contract = typer.Typer(help="Show contracts and what follows from them.", no_args_is_help=True)
 app.add_typer(contract, name="contract")
 
-StreamName = Annotated[str, typer.Argument(metavar="STREAM", help="Such as shop.orders.")]
+Name = Annotated[str, typer.Argument(metavar="STREAM", help="Such as shop.orders.")]
 Out = Annotated[
     Path | None, typer.Option("--out", help="The file to write; - writes to standard output.")
 ]
@@ -47,7 +48,7 @@ def _contract(folder: Path, stream: str) -> Contract:
 
 
 @contract.command()
-def show(stream: StreamName, project: Folder = HERE, *, as_json: AsJson = False) -> None:
+def show(stream: Name, project: Folder = HERE, *, as_json: AsJson = False) -> None:
     """Show a stream's fields with types, rules and roles."""
 
     def run() -> ExitCode:
@@ -78,7 +79,7 @@ def show(stream: StreamName, project: Folder = HERE, *, as_json: AsJson = False)
 
 
 @contract.command()
-def ddl(stream: StreamName, project: Folder = HERE, *, as_json: AsJson = False) -> None:
+def ddl(stream: Name, project: Folder = HERE, *, as_json: AsJson = False) -> None:
     """Show the statement that creates the stream's table."""
 
     def run() -> ExitCode:
@@ -90,7 +91,7 @@ def ddl(stream: StreamName, project: Folder = HERE, *, as_json: AsJson = False) 
 
 
 @contract.command()
-def avro(stream: StreamName, project: Folder = HERE, *, as_json: AsJson = False) -> None:
+def avro(stream: Name, project: Folder = HERE, *, as_json: AsJson = False) -> None:
     """Show the Avro schema of the stream's events, as JSON."""
     del as_json  # it is JSON either way
 
@@ -102,9 +103,7 @@ def avro(stream: StreamName, project: Folder = HERE, *, as_json: AsJson = False)
 
 
 @contract.command(name="dictionary")
-def dictionary_command(
-    stream: StreamName, project: Folder = HERE, *, as_json: AsJson = False
-) -> None:
+def dictionary_command(stream: Name, project: Folder = HERE, *, as_json: AsJson = False) -> None:
     """Show the stream's page of the data dictionary, in Markdown."""
 
     def run() -> ExitCode:
@@ -117,7 +116,7 @@ def dictionary_command(
 
 @contract.command()
 def infer(  # noqa: PLR0913 - one argument an option
-    stream: StreamName,
+    stream: Name,
     samples: Annotated[
         Path | None,
         typer.Argument(help="JSON, a JSON array, NDJSON or CSV; default: the stream's table."),
@@ -133,6 +132,7 @@ def infer(  # noqa: PLR0913 - one argument an option
     target = out or project / CONTRACTS / f"{re.sub('[^a-z0-9]+', '_', stream)}.py"
 
     def write(records: list[dict[str, Any]], origin: str) -> ExitCode:
+        _require_name(stream)
         text = contract_text(stream, records, origin)
         if str(target) == "-":
             print_json({"contract": text}) if as_json else typer.echo(text, nl=False)
@@ -176,6 +176,18 @@ def landed(project: Project, stream: str, limit: int) -> list[dict[str, Any]]:
             remedy="send some, or give a sample file: sluice contract infer STREAM FILE",
         )
     return [parse_record(row["payload"]) for row in rows]
+
+
+def _require_name(stream: str) -> None:
+    """Raises SetupError for what can be no stream's name."""
+    try:
+        TypeAdapter(StreamName).validate_python(stream)
+    except ValidationError:
+        raise SetupError(
+            f"{stream!r} can be no stream's name",
+            where="STREAM",
+            remedy="write <source>.<stream> in lower case, such as shop.orders",
+        ) from None
 
 
 def _write(target: Path, text: str, *, force: bool) -> None:

@@ -257,8 +257,7 @@ def _decoded(value: bytes, registry: Registry) -> dict[str, Any] | None:
         record = fastavro.schemaless_reader(stream, fastavro.parse_schema(schema), None)
     except (SluiceError, ValueError, EOFError, IndexError, TypeError, KeyError, OverflowError):
         return None  # damaged, which may be why it is here
-    whole = not stream.read(1) and isinstance(record, dict)
-    return record if whole else None
+    return record if isinstance(record, dict) and not stream.read(1) else None
 
 
 def _show(row: Mapping[str, Any], shown: Original) -> None:

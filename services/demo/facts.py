@@ -124,7 +124,7 @@ def _read_values(warehouse: Warehouse, tables: Mapping[str, str], facts: Facts) 
     for row in warehouse.rows(sql):
         numbers = (int(row[name]) for name in ("flights", "cancelled", "delay"))
         facts.carriers[row["carrier"]] = Carrier(*numbers)
-    row = warehouse.rows(f"SELECT SUM(PRECIP) AS P FROM {weather}")[0]
+    row = warehouse.rows(f"SELECT CAST(SUM(PRECIP) AS NUMBER(38,2)) AS P FROM {weather}")[0]
     facts.precipitation = Decimal(str(row["p"] or 0))
     row = warehouse.rows(f"SELECT MAX(TIME_HOUR) AS H FROM {flights}")[0]
     facts.last_hour = row["h"]

@@ -8,7 +8,16 @@ import pytest
 
 from schemas.errors import FencedError, OversizedError, SetupError, TransientError
 from schemas.events import Partition, Record
-from tests.support.logs import Backend, KafkaBackend, Member, MemoryBackend, settle, until
+from tests.support.logs import (
+    Backend,
+    KafkaBackend,
+    Member,
+    MemoryBackend,
+    Relay,
+    records,
+    settle,
+    until,
+)
 
 REAL = (pytest.mark.enable_socket,)
 
@@ -28,13 +37,6 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
         found = KafkaBackend(request.getfixturevalue(request.param))
     yield found
     found.close()
-
-
-def records(topic: str, count: int, keys: int = 1, start: int = 0) -> list[Record]:
-    return [
-        Record(topic, b"%d" % n, b"key%d" % (n % keys), (("n", b"%d" % n),))
-        for n in range(start, start + count)
-    ]
 
 
 def numbers(values: list[bytes]) -> list[int]:
@@ -185,32 +187,6 @@ def test_a_second_member_takes_half_and_the_rest_keeps_flowing(backend: Backend)
     two.log.close()
     until(lambda: len(one.owned) == 4, one)
     assert len(one.assigned) == 6
-
-
-class Relay:
-    """Members that share one memory of what was read, as loaders share the warehouse."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.topic, self.group = backend.topic(4), backend.group()
-        self.publisher = backend.publisher()
-        self.done: dict[Partition, list[int]] = {}
-        self.sent = 0
-
-    def member(self) -> Member:
-        log = self.backend.log(self.group, [self.topic])
-        return Member(log, lambda partition: len(self.done.get(partition, [])))
-
-    def step(self, *members: Member) -> None:
-        self.publisher.publish(records(self.topic, 50, keys=40, start=self.sent))
-        self.sent += 50
-        self.read(*members)
-
-    def read(self, *members: Member) -> int:
-        for each in members:
-            for run in each.poll(0.01, messages_max=50).runs:
-                self.done.setdefault(run.partition, []).extend(run.offsets.tolist())
-        return sum(map(len, self.done.values()))
 
 
 def test_a_rebalance_under_load_loses_and_doubles_nothing(backend: Backend) -> None:

@@ -189,3 +189,36 @@ def settle(*members: Member, seconds: float = 0.6) -> None:
     while time.monotonic() < deadline:
         for member in members:
             member.poll()
+
+
+def records(topic: str, count: int, keys: int = 1, start: int = 0) -> list[Record]:
+    return [
+        Record(topic, b"%d" % n, b"key%d" % (n % keys), (("n", b"%d" % n),))
+        for n in range(start, start + count)
+    ]
+
+
+class Relay:
+    """Members that share one memory of what was read, as loaders share the warehouse."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.topic, self.group = backend.topic(4), backend.group()
+        self.publisher = backend.publisher()
+        self.done: dict[Partition, list[int]] = {}
+        self.sent = 0
+
+    def member(self) -> Member:
+        log = self.backend.log(self.group, [self.topic])
+        return Member(log, lambda partition: len(self.done.get(partition, [])))
+
+    def step(self, *members: Member) -> None:
+        self.publisher.publish(records(self.topic, 50, keys=40, start=self.sent))
+        self.sent += 50
+        self.read(*members)
+
+    def read(self, *members: Member) -> int:
+        for each in members:
+            for run in each.poll(0.01, messages_max=50).runs:
+                self.done.setdefault(run.partition, []).extend(run.offsets.tolist())
+        return sum(map(len, self.done.values()))

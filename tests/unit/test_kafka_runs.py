@@ -56,3 +56,13 @@ def test_times_become_an_array_by_numpys_own_means() -> None:
     assert np.concatenate([run.timestamps, run.timestamps]).tolist() == [0, 1, 2, 0, 1, 2]
     assert np.asarray(run.timestamps, dtype=np.float64).dtype == np.float64
     assert len(run.timestamps) == 3
+
+
+def test_the_rest_of_a_run_keeps_its_columns_together() -> None:
+    (run,) = runs([message("a", 0, offset) for offset in (1, 2, 5, 6)], one_topic=True)
+    rest = run.since(3)
+    assert rest.offsets.tolist() == [5, 6]
+    assert np.asarray(rest.timestamps).tolist() == [5, 6]
+    assert rest.values == [b"a0@5", b"a0@6"]
+    assert len(rest.messages) == 2
+    assert not run.since(7)

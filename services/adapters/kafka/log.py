@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.errors import SluiceError, TransientError
@@ -140,14 +139,11 @@ class KafkaLog:
         position = self._next.get(run.partition)
         if position is None or run.partition in self._paused:
             return None
-        early = int(np.searchsorted(run.offsets, position))
-        self._next[run.partition] = max(position, run.next_offset)
-        if early == 0:
-            return run
-        if early == len(run):
+        fresh = run.since(position)
+        if not fresh:
             return None
-        late = run.messages[early:]
-        return runs(list(late), one_topic=False)[0]  # type: ignore[arg-type] # ours are Messages
+        self._next[run.partition] = fresh.next_offset
+        return fresh
 
     def _without_errors(self, messages: list[Message]) -> list[Message]:
         for message in messages:

@@ -6,6 +6,7 @@ topics are read; a call is 20 to 30 ns, a message from librdkafka about 1,100.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, pairwise
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,13 @@ class MessageTimes:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def __getitem__(self, row: int, /) -> int:
+    @overload
+    def __getitem__(self, row: int, /) -> int: ...
+    @overload
+    def __getitem__(self, row: slice, /) -> "MessageTimes": ...
+    def __getitem__(self, row: int | slice, /) -> "int | MessageTimes":
+        if isinstance(row, slice):
+            return MessageTimes(self._messages[row])
         return self._messages[row].timestamp()[1]
 
     def __array__(

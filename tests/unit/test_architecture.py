@@ -1,0 +1,199 @@
+"""What import-linter cannot say of the code's shape; each check is shown to find what it is for."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.sql_text import unquoted
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("schemas", "producers", "consumers", "services")
+LINES_MAX = 400
+STILL_LONGER = {"tests/unit/test_logs.py", "tests/unit/test_run.py"}
+
+CATCHES_ALL = {
+    "services/run.py": 1,  # the supervisor
+    "producers/receive.py": 1,  # the guard around plug-ins
+    "services/adapters/lanes.py": 2,  # a thread hands its error to the loop, bugs too
+}
+
+IMPORTS = """
+import importlib, sys
+
+def refuse(event, arguments):
+    written = event == "open" and set(str(arguments[1])) & set("wax+")
+    if written or event in EFFECTS:
+        raise AssertionError(f"{sys.argv[-1]} has the effect {event} {arguments}")
+
+EFFECTS = {
+    "socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "os.system",
+    "os.exec", "os.fork", "os.posix_spawn", "_thread.start_new_thread", "os.mkdir", "os.remove",
+    "os.rename", "os.rmdir", "os.putenv", "os.unsetenv", "shutil.rmtree", "tempfile.mkstemp",
+    "tempfile.mkdtemp", "signal.pthread_kill", "os.kill",
+}
+for name in sys.argv[1].split(","):
+    importlib.import_module(name)
+sys.addaudithook(refuse)
+for name in sys.argv[2:]:
+    sys.argv[-1] = name
+    importlib.import_module(name)
+"""
+"""Imports libraries as they please, then our modules, whose effects end it."""
+
+
+def sources(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path
+
+
+def modules() -> list[str]:
+    """Every module but those that run when they are imported, by their nature."""
+    found = []
+    for path in sources(*PACKAGES):
+        if path.stem != "__main__":
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return found
+
+
+def libraries() -> list[str]:
+    """The libraries that our modules import, anywhere in them."""
+    names = set()
+    for path in sources(*PACKAGES):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module)
+    return sorted(name for name in names if name.partition(".")[0] not in PACKAGES)
+
+
+def imported(names: list[str], path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-B", "-W", "ignore", "-c", IMPORTS, ",".join(libraries()), *names],
+        cwd=path,
+        env={"PYTHONPATH": f"{path}:{ROOT}", "HOME": str(path)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+
+def test_importing_any_module_has_no_effect(tmp_path: Path) -> None:
+    done = imported(modules(), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "effect"),
+    [
+        ("import socket; socket.create_connection(('127.0.0.1', 9))", "socket.getaddrinfo"),
+        ("import subprocess; subprocess.run(['true'])", "subprocess.Popen"),
+        ("open('left_behind', 'w')", "open"),
+        ("import threading; threading.Thread(target=print).start()", "_thread.start_new_thread"),
+        ("import os; os.environ['A'] = 'b'", "os.putenv"),
+    ],
+    ids=["connects", "runs", "writes", "starts a thread", "sets a variable"],
+)
+def test_an_effect_at_import_is_found(tmp_path: Path, line: str, effect: str) -> None:
+    (tmp_path / "guilty.py").write_text(line)
+    done = imported(["guilty"], tmp_path)
+    assert done.returncode == 1
+    assert f"guilty has the effect {effect}" in done.stderr
+
+
+def test_no_file_is_longer_than_a_reader_holds_in_mind() -> None:
+    long = {
+        str(path.relative_to(ROOT))
+        for path in sources(*PACKAGES, "tests", "benchmarks")
+        if len(path.read_text().splitlines()) > LINES_MAX
+    }
+    assert long <= STILL_LONGER
+    assert long >= STILL_LONGER, "take what is short now out of the list"
+
+
+def catches_all(tree: ast.AST) -> int:
+    """How many handlers take every error and go on; one that cleans up and raises is none."""
+    count = 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler):
+            kinds = {"BaseException", "Exception"} & set(caught(node))
+            last = node.body[-1]
+            passed_on = isinstance(last, ast.Raise) and last.exc is None
+            count += bool(kinds or node.type is None) and not passed_on
+    return count
+
+
+def caught(handler: ast.ExceptHandler) -> list[str]:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return [ast.unparse(kind).rpartition(".")[2] for kind in kinds if kind is not None]
+
+
+def test_every_error_is_caught_in_named_places_only() -> None:
+    found = {
+        str(path.relative_to(ROOT)): count
+        for path in sources(*PACKAGES)
+        if (count := catches_all(ast.parse(path.read_text())))
+    }
+    assert found == CATCHES_ALL
+
+
+@pytest.mark.parametrize(
+    ("handler", "count"),
+    [
+        ("except Exception: pass", 1),
+        ("except: pass", 1),
+        ("except (ValueError, builtins.BaseException) as error: print(error)", 1),
+        ("except BaseException:\n    close()\n    raise", 0),
+        ("except ValueError: pass", 0),
+    ],
+)
+def test_a_handler_of_everything_is_found(handler: str, count: int) -> None:
+    assert catches_all(ast.parse(f"try:\n    act()\n{handler}")) == count
+
+
+SQL_FILES = [
+    path for path in sources(*PACKAGES) if not path.is_relative_to(ROOT / "services/embedded")
+]
+"""Without the stand-in, whose SQL is DuckDB's, of names that DuckDB gave it."""
+
+
+@pytest.mark.parametrize("path", SQL_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_and_values_enter_sql_through_schemas_sql(path: Path) -> None:
+    assert unquoted(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'def f(name): return f"SELECT * FROM {name}"',
+        'def f(name): return f"SELECT * FROM {name.upper()}"',
+        "def f(row): return f\"SELECT * FROM T WHERE A = '{row.a}'\"",
+        'def f(names):\n    rows = ", ".join(names)\n    return f"INSERT INTO T VALUES {rows}"',
+        'def f(a):\n    b = a\n    return f"DELETE FROM T WHERE A = {b}"',
+        'def f(a): return "SELECT * FROM T WHERE A = %s" % a',
+        'def f(a): return "SELECT * FROM {}".format(a)',
+        'def f(a): return "SELECT * FROM T WHERE A = " + a',
+    ],
+)
+def test_unquoted_names_and_values_in_sql_are_found(text: str) -> None:
+    assert unquoted(text) != []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'def f(name): return f"SELECT * FROM {identifier(name)} WHERE A = {literal(1)}"',
+        'def f(): return f"SELECT * FROM {ledger.OFFSETS}"',
+        'def f(a):\n    b = ", ".join(literal(x) for x in a)\n    return f"DELETE FROM T WHERE {b}"',
+        'def f(name): return f"no table is called {name}"',
+    ],
+)
+def test_quoted_names_and_values_in_sql_are_fine(text: str) -> None:
+    assert unquoted(text) == []
