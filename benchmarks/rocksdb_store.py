@@ -57,6 +57,11 @@ class RocksStore:
     def applied(self) -> int:
         return self._applied
 
+    @property
+    def rows(self) -> int:
+        """See the port; RocksDB's own estimate."""
+        return int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0)
+
     def latest(self, keys: Keys) -> Found:
         names = _names(keys)
         offsets, stamps = np.full(len(keys), -1, dtype=np.int64), np.zeros(len(keys), np.int64)

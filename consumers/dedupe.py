@@ -235,6 +235,11 @@ class PartitionKeys:
         return self._store.applied
 
     @property
+    def remembered(self) -> int:
+        """Keys that are durably remembered."""
+        return self._store.rows
+
+    @property
     def pending(self) -> int:
         """Accepted keys that wait for the commit of their batch."""
         return sum(len(segment) for segment in self._pending)

@@ -12,7 +12,7 @@ from consumers.measure import count_committed, tell_state
 from consumers.restore import claim_due, restore_some, take_claims
 from consumers.stream import Judged
 from schemas.errors import FencedError, SetupError, TransientError
-from schemas.events import Claimed, LoadPlan, Polled, Receipt, Record, Run
+from schemas.events import Claimed, LoadPlan, Partition, Polled, Receipt, Record, Run
 
 REPORTS = "sluice.batches"
 
@@ -33,7 +33,7 @@ def load_once(ports: LoadPorts, state: LoadState, policy: LoadPolicy) -> None:
     polled = ports.log.poll(policy.poll_messages_max, policy.poll_seconds)
     ports.metrics.count("load_polls")
     _change_owners(ports, state, polled)
-    for topic, runs in _by_topic(state, polled.runs).items():
+    for topic, runs in _by_topic(ports, state, polled.runs).items():
         _read_stream(ports, state, topic, runs)
     close_due(ports, state, policy.flush)
     for answer in ports.lanes.finished():
@@ -81,12 +81,15 @@ def _replace_open(state: LoadState, topic: str, batch: Batch | None) -> None:
         state.open[topic] = batch
 
 
-def _by_topic(state: LoadState, runs: Sequence[Run]) -> dict[str, list[Run]]:
+def _by_topic(ports: LoadPorts, state: LoadState, runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs that count: of owned partitions, from their position on."""
     found: dict[str, list[Run]] = {}
     for run in runs:
         if state.ownership.owned(run.partition):
             fresh = run.since(state.ownership.held[run.partition].position)
+            if fresh is not run:
+                topic, number = run.partition.topic, str(run.partition.number)
+                ports.metrics.count("load_offset_overlaps", stream=topic, partition=number)
             if len(fresh):
                 found.setdefault(run.partition.topic, []).append(fresh)
     return found
@@ -102,7 +105,10 @@ def _read_stream(ports: LoadPorts, state: LoadState, topic: str, runs: list[Run]
             if judged.rejections:
                 ports.publisher.publish(ports.dead_letters(judged.rejections))
         except BreakerOpenError as error:
-            ports.note("breaker_open", {"error": str(error)})
+            ports.note("breaker_open", {"topic": topic, "error": str(error)})
+            for partition in error.tripped:
+                number = str(partition.number)
+                ports.metrics.gauge("load_breaker_open", 1, stream=topic, partition=number)
             give_up(ports, state, list(error.tripped), STOPPED_SECONDS)
             runs = [run for run in runs if run.partition not in error.tripped]
         except (TransientError, SetupError) as error:
@@ -166,20 +172,7 @@ def _settle(ports: LoadPorts, state: LoadState, receipt: Receipt) -> None:
     if receipt.error is not None:
         _dissolve(ports, state, plan, receipt.error)
         return
-    now = ports.clock.now()
-    positions = {}
-    for span in plan.ranges:
-        held = state.ownership.held.get(span.partition)
-        if held is None or not state.ownership.owned(span.partition):
-            continue  # whoever has it now restores the keys from the log
-        positions[span.partition] = span.after
-        held.failures = 0
-        try:
-            if held.keys is not None:
-                held.keys.settle(span.after, now)
-        except TransientError as error:
-            ports.note("remember_failed", {"error": str(error)})
-            give_up(ports, state, [span.partition], error)
+    positions = _remember(ports, state, plan)
     ports.log.commit(positions)
     ports.note(
         "committed",
@@ -192,6 +185,25 @@ def _settle(ports: LoadPorts, state: LoadState, receipt: Receipt) -> None:
     )
     _report(ports, plan, receipt)
     count_committed(ports, batch, plan, receipt)
+
+
+def _remember(ports: LoadPorts, state: LoadState, plan: LoadPlan) -> dict[Partition, int]:
+    """The keys of a committed batch are durable now; how far each partition is that is ours."""
+    positions: dict[Partition, int] = {}
+    for span in plan.ranges:
+        held = state.ownership.held.get(span.partition)
+        if held is None or not state.ownership.owned(span.partition):
+            continue  # whoever has it now restores the keys from the log
+        positions[span.partition] = span.after
+        held.failures = 0
+        held.committed = span.after
+        try:
+            if held.keys is not None:
+                held.keys.settle(span.after, ports.clock.now())
+        except TransientError as error:
+            ports.note("remember_failed", {"error": str(error)})
+            give_up(ports, state, [span.partition], error)
+    return positions
 
 
 def _dissolve(ports: LoadPorts, state: LoadState, plan: LoadPlan, error: Exception) -> None:

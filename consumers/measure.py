@@ -1,12 +1,14 @@
 """What a loader tells its monitors: counts of a committed batch, and where everything stands."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
 from consumers.batching import Batch
 from consumers.loader import LoadPorts, LoadState
-from consumers.ownership import Phase
-from schemas.events import LoadPlan, Receipt
+from consumers.ownership import Held, Phase
+from schemas.events import LoadPlan, Partition, Receipt
 from schemas.telemetry import Hop
 
 LATENCY_SAMPLES = 20  # of a batch, each standing for as many events
@@ -50,14 +52,28 @@ def tell_state(ports: LoadPorts, state: LoadState) -> None:
     for topic in state.streams:
         held = {p: h for p, h in state.ownership.held.items() if p.topic == topic}
         batch, loading = state.open.get(topic), state.loading.get(topic)
-        gauges = {
-            "load_partitions_assigned": len(held),
-            "load_partitions_paused": sum(h.phase is not Phase.OWNED for h in held.values())
-            if topic not in state.paused
-            else len(held),
-            "load_memory_bytes": sum(b.bytes for b in (batch, loading and loading[1]) if b),
-            "load_batch_open_seconds": (now - batch.opened_at) / 1e6 if batch is not None else 0,
-            "load_dedupe_keys": sum(h.keys.pending for h in held.values() if h.keys is not None),
-        }
-        for name, value in gauges.items():
-            ports.metrics.gauge(name, value, stream=topic)
+        waiting = sum(h.phase is not Phase.OWNED for h in held.values())
+        paused = len(held) if topic in state.paused else waiting
+        kept = sum(b.bytes for b in (batch, loading and loading[1]) if b)
+        age = (now - batch.opened_at) / 1e6 if batch is not None else 0
+        ports.metrics.gauge("load_partitions_assigned", len(held), stream=topic)
+        ports.metrics.gauge("load_partitions_paused", paused, stream=topic)
+        ports.metrics.gauge("load_memory_bytes", kept, stream=topic)
+        ports.metrics.gauge("load_batch_open_seconds", age, stream=topic)
+        keys = sum(h.keys.remembered + h.keys.pending for h in held.values() if h.keys is not None)
+        ports.metrics.gauge("load_dedupe_keys", keys, stream=topic)
+        opened = [b.opened_at for b in (batch, loading and loading[1]) if b]
+        _tell_lag(ports, topic, held, min(opened, default=now))
+
+
+def _tell_lag(ports: LoadPorts, topic: str, held: Mapping[Partition, Held], oldest: int) -> None:
+    """How far behind: by events for each partition, by age of the oldest batch under way."""
+    owned = {p: h for p, h in held.items() if h.phase is Phase.OWNED}
+    behind = 0
+    for partition, end in ports.log.ends(list(owned)).items():
+        lag = max(0, end - owned[partition].committed)
+        behind += lag
+        number = str(partition.number)
+        ports.metrics.gauge("load_lag_events", lag, stream=topic, partition=number)
+    seconds = (ports.clock.now() - oldest) / 1e6 if behind else 0.0
+    ports.metrics.gauge("load_lag_seconds", seconds, stream=topic)

@@ -27,6 +27,7 @@ class Held:
     claim: Claim | None = None
     keys: PartitionKeys | None = None
     position: int = 0  # the next offset to be read, once owned
+    committed: int = 0  # the next offset to be loaded, once owned
 
 
 @dataclass(slots=True)

@@ -98,9 +98,11 @@ def _deliver(ports: LoadPorts, state: LoadState, partition: Partition, here: Hel
         return
     if here.keys is not None:
         here.keys.settle(here.claim.next_offset, ports.clock.now())
-    here.position = here.claim.next_offset
+    here.position = here.committed = here.claim.next_offset
     here.phase = Phase.OWNED
     state.breaker.forget(partition)
+    number = str(partition.number)
+    ports.metrics.gauge("load_breaker_open", 0, stream=partition.topic, partition=number)
     ports.note("delivering", {"partition": _name(partition), "offset": here.position})
     ports.log.seek({partition: here.position})
     if partition.topic not in state.paused:

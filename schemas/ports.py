@@ -45,6 +45,9 @@ class Log(Protocol):
     def resume(self, partitions: Sequence[Partition]) -> None:
         """Deliver again from where delivery stopped."""
 
+    def ends(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Where the log ends, as last heard with what was fetched; unknown ones are left out."""
+
     def commit(self, positions: Mapping[Partition, int]) -> None:
         """Tell lag monitors how far we are: a hint, not durable, failures are swallowed."""
 
@@ -142,6 +145,10 @@ class Seen(Protocol):
     @property
     def applied(self) -> int:
         """Every accepted event below this offset is remembered."""
+
+    @property
+    def rows(self) -> int:
+        """How many keys are remembered."""
 
     @property
     def lost(self) -> str | None:

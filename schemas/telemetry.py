@@ -223,7 +223,6 @@ LOADER = (
         "load_breaker_open", "", "1 while too many rejects stop a partition.", "stream", "partition"
     ),
     _gauge("load_dedupe_keys", "", "Keys that deduplication remembers.", "stream"),
-    _gauge("load_dedupe_bytes", "bytes", "Disk that these keys take.", "stream"),
     _counter(
         "load_offset_gaps", "", "Offsets skipped without an explanation.", "stream", "partition"
     ),

@@ -178,6 +178,8 @@ class Project:
         options: dict[str, Any] = dict(kafka.options) if kafka is not None else {}
         if kafka is not None:
             options |= {name: self.secret(s) for name, s in kafka.secrets.items()}
+        if self.settings.bootstrap_servers is not None:
+            options["bootstrap.servers"] = self.settings.bootstrap_servers
         if self.endpoints.bootstrap is not None:
             options["bootstrap.servers"] = self.endpoints.bootstrap
         if not options.get("bootstrap.servers"):

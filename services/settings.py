@@ -282,7 +282,12 @@ class Settings(BaseSettings):
     @property
     def embedded_kafka(self) -> bool:
         """Whether Sluice runs its own broker."""
-        return self.kafka is None or self.kafka.embedded
+        return self.bootstrap_servers is None and (self.kafka is None or self.kafka.embedded)
+
+    @property
+    def bootstrap_servers(self) -> str | None:
+        """``KAFKA_BOOTSTRAP_SERVERS``: a broker to use where the settings have no ``[kafka]``."""
+        return os.environ.get("KAFKA_BOOTSTRAP_SERVERS") if self.kafka is None else None
 
     @property
     def embedded_warehouse(self) -> bool:

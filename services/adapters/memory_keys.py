@@ -17,6 +17,11 @@ class MemoryStore:
         self.lost: str | None = None
         self._segments: list[Segment] = []
 
+    @property
+    def rows(self) -> int:
+        """See the port."""
+        return sum(len(segment) for segment in self._segments)
+
     def latest(self, keys: Keys) -> Found:
         """See the port."""
         return latest_before(self._segments, keys)

@@ -1,9 +1,12 @@
 """What ``sluice apply`` does, and says."""
 
+from dataclasses import asdict
+
 import typer
 
 from services.apply import Changes, apply_tables, apply_topics, topic_specs
 from services.bootstrap import Project
+from services.cli.answers import print_json
 from services.exit_codes import ExitCode
 from services.settings import Kafka
 
@@ -22,11 +25,14 @@ def apply_project(project: Project) -> Changes:
     return changes
 
 
-def apply_all(project: Project) -> ExitCode:
+def apply_all(project: Project, *, as_json: bool = False) -> ExitCode:
     """Apply, and list what was done."""
     changes = apply_project(project)
-    for line in changes.done or ["nothing to do"]:
-        typer.echo(line)
-    for line in changes.differences:
-        typer.echo(f"differs: {line}", err=True)
+    if as_json:
+        print_json(asdict(changes))
+    else:
+        for line in changes.done or ["nothing to do"]:
+            typer.echo(line)
+        for line in changes.differences:
+            typer.echo(f"differs: {line}", err=True)
     return ExitCode.CHECK_FAILED if changes.differences else ExitCode.OK

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-PLAIN = {"__init__", "__main__", "app", "commands"}
+PLAIN = {"__init__", "__main__", "app", "commands", "playing"}
 
 
 def declare() -> None:

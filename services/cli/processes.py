@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app import HERE, Folder, app, with_project
+from services.cli.app import HERE, AsJson, Folder, app, with_project
 from services.cli.applying import apply_all
 from services.processes import run_gateway, run_loader, run_poller
 
@@ -32,6 +32,9 @@ def loader(project: Folder = HERE) -> None:
 
 
 @app.command(name="apply")
-def apply_command(project: Folder = HERE) -> None:
-    """Create topics, tables and schema ids that the contracts ask for."""
-    with_project(project, "apply", apply_all)
+def apply_command(project: Folder = HERE, *, as_json: AsJson = False) -> None:
+    """Create topics, tables and schema ids that the contracts ask for.
+
+    Ends with 1 where something that is there differs and a person has to decide.
+    """
+    with_project(project, "apply", lambda opened: apply_all(opened, as_json=as_json))

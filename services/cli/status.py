@@ -12,10 +12,10 @@ from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.events import Partition
 from schemas.ports import LogReader, Warehouse
+from services.admin_ports import asked, roles
 from services.bootstrap import Project
 from services.cli.answers import print_json, screen, span, table
 from services.cli.app import HERE, AsJson, Folder, app, with_project
-from services.cli.up import asked, roles
 from services.exit_codes import ExitCode
 
 SECOND = 1_000_000

@@ -1,14 +1,10 @@
 """``sluice up``: every process of a project, supervised, with a status board."""
 
-import json
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import structlog
 from rich.console import Console
@@ -16,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from schemas.errors import SetupError
+from services.admin_ports import asked, roles
 from services.bootstrap import Project
 from services.cli.app import HERE, Folder, app, with_project
 from services.cli.applying import apply_project
@@ -23,7 +20,8 @@ from services.embedded.process import Process, ProcessSpec
 from services.exit_codes import ExitCode
 from services.run import Stop, stop_on_signals
 
-PROBE_SECONDS_MAX = 1.0
+__all__ = ["Member", "asked", "board", "keep_up", "roles", "running", "up"]
+
 BOARD_SECONDS = 1.0
 DRAIN_SECONDS_MAX = 25.0
 WAIT_SECONDS = 3600.0
@@ -36,29 +34,6 @@ class Member:
     role: str
     process: Process
     admin: str  # its base URL
-
-
-def roles(project: Project) -> dict[str, int]:
-    """The processes that the project needs, with their admin ports."""
-    admin = project.settings.admin
-    wanted = {"loader": admin.loader_port}
-    if project.webhook_configs:
-        wanted["gateway"] = admin.gateway_port
-    if project.rest_sources:
-        wanted["poller"] = admin.poller_port
-    return wanted
-
-
-def asked(url: str) -> dict[str, Any] | None:
-    """The JSON that an admin port answers, whatever its status; None without an answer."""
-    try:
-        with urllib.request.urlopen(url, timeout=PROBE_SECONDS_MAX) as answer:  # noqa: S310 - our own port
-            body: dict[str, Any] = json.load(answer)
-    except urllib.error.HTTPError as error:
-        body = json.load(error)
-    except (OSError, ValueError):
-        return None
-    return body
 
 
 @contextmanager

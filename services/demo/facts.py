@@ -45,6 +45,16 @@ class Span:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """From received to committed, over a table's rows, in seconds."""
+
+    rows: int
+    median: float
+    p95: float
+    longest: float
+
+
 @dataclass(slots=True)
 class Facts:
     """What ``SELECT`` says. Keys are those of :class:`services.demo.expected.Expected`."""
@@ -58,6 +68,7 @@ class Facts:
     dates: dict[str, dict[str, int]] = field(default_factory=dict)
     fresh: dict[str, Fresh] = field(default_factory=dict)
     spans: dict[str, Span] = field(default_factory=dict)
+    delays: dict[str, Delay] = field(default_factory=dict)
     precipitation: Decimal = Decimal(0)
     last_hour: dt.datetime | None = None
 
@@ -76,10 +87,24 @@ def read_facts(warehouse: Warehouse, streams: Mapping[str, Contract]) -> Facts:
         sql = f"SELECT COUNT(*) AS N, COUNT(DISTINCT _ID) AS D FROM {identifier(table)}"
         row = warehouse.rows(sql)[0]
         facts.rows[stream], facts.ids[stream] = int(row["n"]), int(row["d"])
+        facts.delays[stream] = _delay(warehouse, table)
     _read_dead(warehouse, facts)
     _read_ledger(warehouse, facts)
     _read_values(warehouse, tables, facts)
     return facts
+
+
+def _delay(warehouse: Warehouse, table: str) -> Delay:
+    """Of every row: the ledger says when its batch was committed."""
+    sql = (
+        "SELECT COUNT(*) AS N, MEDIAN(S) AS P50, APPROX_PERCENTILE(S, 0.95) AS P95, MAX(S) AS P100 "
+        "FROM (SELECT DATEDIFF('millisecond', R._RECEIVED_AT, L.AT) / 1000 AS S "
+        f"FROM {identifier(table)} R JOIN (SELECT BATCH, MAX(COMMITTED_AT) AS AT "
+        f"FROM {ledger.LEDGER} GROUP BY BATCH) L ON R._BATCH = L.BATCH)"
+    )
+    row = warehouse.rows(sql)[0]
+    seconds = (round(float(row[name] or 0), 3) for name in ("p50", "p95", "p100"))
+    return Delay(int(row["n"]), *seconds)
 
 
 def _read_dead(warehouse: Warehouse, facts: Facts) -> None:

@@ -68,11 +68,13 @@ def _dead(report: Report) -> Table:
     table = _table(
         "Dead letters", "stream", "stage", "reason", "example", "count", "expected", left=4
     )
+    table.columns[3].no_wrap = True
+    table.columns[3].overflow = "ellipsis"
     expected, facts = report.expected, report.facts
     for letter in sorted(facts.dead.keys() | expected.dead.keys()):
         example = facts.details.get(letter, "")
         counts = (f"{facts.dead[letter]:,}", f"{expected.dead[letter]:,}")
-        table.add_row(*letter, example[:60], *counts)
+        table.add_row(*letter, example, *counts)
     return table
 
 

@@ -1,10 +1,13 @@
 """Sends the webhooks, a few at a time, as their providers would."""
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import http.client
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-
-import httpx2
+from threading import Lock
+from urllib.parse import urlsplit
 
 from schemas.errors import TransientError
 from schemas.ports import Clock
@@ -13,6 +16,7 @@ from services.demo.webhooks import Post, headers
 AT_ONCE = 4
 SECONDS_MAX = 60.0
 FORGER = "whsec_bm90IHRoZSBzZWNyZXQgdGhhdCB5b3UgYWdyZWVkIG9u"
+TAKEN, REFUSED = 200, 401
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Gateway:
 
     url: str
     secrets: Mapping[str, str]
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Answered:
 
 
 def send_all(
-    posts: Sequence[Post], gateway: Gateway, clock: Clock, done: Callable[[Post], None]
+    posts: Sequence[Post], gateway: Gateway, done: Callable[[Post], None]
 ) -> list[Answered]:
     """Post everything, then again what is sent twice; tell ``done`` of every answer.
 
@@ -41,49 +46,59 @@ def send_all(
     the books must say would be a guess then.
     """
     calls = [*posts, *(post for post in posts for _ in range(post.times - 1))]
-    return asyncio.run(_send(calls, gateway, clock, done))
+    turns, lock = iter(calls), Lock()
+
+    def sender() -> list[Answered]:
+        answers = []
+        client = http.client.HTTPConnection(urlsplit(gateway.url).netloc, timeout=SECONDS_MAX)
+        with closing(client):
+            for post in _taken(turns, lock):
+                answers.append(_post(client, post, gateway))
+                done(post)
+        return answers
+
+    with ThreadPoolExecutor(AT_ONCE, "send") as pool:
+        senders = [pool.submit(sender) for _ in range(AT_ONCE)]
+    return [answer for each in senders for answer in each.result()]
 
 
-async def _send(
-    calls: list[Post], gateway: Gateway, clock: Clock, done: Callable[[Post], None]
-) -> list[Answered]:
-    waiting = iter(calls)
-    answers: list[Answered] = []
-
-    async def sender(client: httpx2.AsyncClient) -> None:
-        for post in waiting:
-            answers.append(await _post(client, post, gateway, clock))
-            done(post)
-
-    async with httpx2.AsyncClient(base_url=gateway.url, timeout=SECONDS_MAX) as client:
-        senders = [asyncio.create_task(sender(client)) for _ in range(AT_ONCE)]
-        try:
-            await asyncio.gather(*senders)
-        finally:
-            for each in senders:
-                each.cancel()
-    return answers
+def _taken(turns: Iterator[Post], lock: Lock) -> Iterator[Post]:
+    """What is next, for one of several threads."""
+    while True:
+        with lock:
+            post = next(turns, None)
+        if post is None:
+            return
+        yield post
 
 
-async def _post(client: httpx2.AsyncClient, post: Post, gateway: Gateway, clock: Clock) -> Answered:
+def _post(client: http.client.HTTPConnection, post: Post, gateway: Gateway) -> Answered:
     secret = FORGER if post.forged else gateway.secrets[post.source]
-    began = clock.monotonic()
+    signed = headers(post, secret, gateway.clock.now())
+    began = gateway.clock.monotonic()
+    where = f"{gateway.url}/v1/in/{post.source}"
     try:
-        answer = await client.post(
-            f"/v1/in/{post.source}",
-            content=post.body.encode(),
-            headers=headers(post, secret, clock.now()),
-        )
-    except httpx2.HTTPError as error:
+        client.request("POST", f"/v1/in/{post.source}", post.body.encode(), signed)
+        answer = client.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException) as error:
         raise TransientError(
-            f"the gateway did not answer a delivery ({type(error).__name__})",
-            where=gateway.url,
+            f"the gateway did not answer delivery {post.id} ({type(error).__name__})",
+            where=where,
             remedy="look into the gateway's log, then run the demo again",
         ) from error
-    if answer.status_code != (401 if post.forged else 200):
+    if answer.status != (REFUSED if post.forged else TAKEN):
         raise TransientError(
-            f"the gateway answered {answer.status_code}: {answer.text[:300]}",
-            where=f"{gateway.url}/v1/in/{post.source}, delivery {post.id}",
+            f"the gateway answered delivery {post.id} with {answer.status}: {_said(body)}",
+            where=where,
             remedy="look into the gateway's log, then run the demo again",
         )
-    return Answered(post, answer.status_code, clock.monotonic() - began)
+    return Answered(post, answer.status, gateway.clock.monotonic() - began)
+
+
+def _said(body: bytes) -> str:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return repr(body[:100])
+    return str(value.get("detail", value) if isinstance(value, dict) else value)[:300]

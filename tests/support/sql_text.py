@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 STATEMENT = re.compile(
-    r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|COPY INTO|CREATE|ALTER|DROP|TRUNCATE|MERGE|PUT "
-    r"|SHOW|DESCRIBE|USE|CALL|GRANT|PARSE_JSON)\b"
+    r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|COPY INTO|CREATE|ALTER|DROP|TRUNCATE|MERGE"
+    r"|PUT(?= \{)|SHOW|DESCRIBE|USE|CALL|PARSE_JSON)\b"
 )
 CLAUSE = re.compile(r"\b(FROM|WHERE|VALUES|ORDER BY|GROUP BY|LIMIT|AND|OR|IN)\s+\S*\{")
 QUOTING = {"identifier", "quoted", "literal", "literals", "timestamp"}
@@ -63,14 +63,41 @@ def _own(owner: ast.AST) -> Iterator[ast.AST]:
 
 
 def _assigned(owner: ast.AST) -> dict[str, list[ast.expr]]:
+    """What a function's local names stand for; the names of comprehensions too."""
     found: dict[str, list[ast.expr]] = {}
     for node in _own(owner):
-        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for target in targets:
-                if isinstance(target, ast.Name):
-                    found.setdefault(target.id, []).append(node.value)
+        match node:
+            case ast.Assign(targets, value):
+                pairs = [pair for target in targets for pair in _pairs(target, value)]
+            case ast.AugAssign(target, _, ast.expr() as value):
+                pairs = [(target, value)]
+            case ast.AnnAssign(target, _, ast.expr() as value):
+                pairs = [(target, value)]
+            case ast.comprehension(target, iterated):
+                pairs = _each(target, iterated)
+            case _:
+                continue
+        for target, value in pairs:
+            if isinstance(target, ast.Name):
+                found.setdefault(target.id, []).append(value)
     return found
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        return list(zip(target.elts, value.elts, strict=True))
+    return [(target, value)]
+
+
+def _each(target: ast.expr, iterated: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """The names of a comprehension: a literal's items, or whatever it goes through."""
+    match iterated:
+        case ast.Tuple(items) | ast.List(items):
+            return [pair for item in items for pair in _pairs(target, item)]
+        case ast.Call(ast.Attribute(mapping, "items")):
+            iterated = mapping
+    names = target.elts if isinstance(target, ast.Tuple) else [target]
+    return [(name, iterated) for name in names]
 
 
 def _entering(node: ast.AST, scope: _Scope) -> Iterator[ast.expr]:
@@ -99,8 +126,6 @@ def _is_sql(text: str) -> bool:
 
 def _quoted(node: ast.expr, scope: _Scope) -> bool:
     match node:
-        case ast.Constant():
-            return True
         case ast.Attribute(_, name):
             return name in SQL_ALREADY or bool(CONSTANT.fullmatch(name))
         case ast.Name(name) if name in scope.assigned:
@@ -109,17 +134,26 @@ def _quoted(node: ast.expr, scope: _Scope) -> bool:
             return name in SQL_ARGUMENTS or bool(CONSTANT.fullmatch(name))
         case ast.Call():
             return _quoted_call(node, scope)
-        case ast.JoinedStr(values):
-            parts = [v.value for v in values if isinstance(v, ast.FormattedValue)]
-            return all(_quoted(part, scope) for part in parts)
-        case ast.BinOp(left, ast.Add(), right) | ast.IfExp(_, left, right):
-            return _quoted(left, scope) and _quoted(right, scope)
-        case ast.GeneratorExp(element) | ast.ListComp(element):
-            return _quoted(element, scope)
-        case ast.Tuple(elements) | ast.List(elements):
-            return all(_quoted(element, scope) for element in elements)
         case _:
-            return False
+            parts = _parts(node)
+            return parts is not None and all(_quoted(part, scope) for part in parts)
+
+
+def _parts(node: ast.expr) -> list[ast.expr] | None:
+    """What a text is made of; None where that cannot be seen."""
+    match node:
+        case ast.Constant():
+            return []
+        case ast.JoinedStr(values):
+            return [v.value for v in values if isinstance(v, ast.FormattedValue)]
+        case ast.BinOp(left, ast.Add(), right) | ast.IfExp(_, left, right):
+            return [left, right]
+        case ast.GeneratorExp(element) | ast.ListComp(element):
+            return [element]
+        case ast.Tuple(elements) | ast.List(elements):
+            return elements
+        case _:
+            return None
 
 
 def _quoted_call(node: ast.Call, scope: _Scope) -> bool:
@@ -130,5 +164,7 @@ def _quoted_call(node: ast.Call, scope: _Scope) -> bool:
             return name in scope.functions  # its own texts are looked at as well
         case ast.Attribute(ast.Constant(), "join"):
             return all(_quoted(argument, scope) for argument in node.args)
+        case ast.Attribute(text, "upper"):
+            return _quoted(text, scope)
         case _:
             return False

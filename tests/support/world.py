@@ -120,6 +120,10 @@ class JournaledStore:
         return self.inner.applied
 
     @property
+    def rows(self) -> int:
+        return self.inner.rows
+
+    @property
     def lost(self) -> str | None:
         return self.inner.lost
 

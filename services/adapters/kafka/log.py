@@ -92,6 +92,16 @@ class KafkaLog:
         positions = {p: self._next.get(p) for p in partitions if p in self._paused}
         self.seek({p: offset for p, offset in positions.items() if offset is not None})
 
+    def ends(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """See the port."""
+        found = {}
+        for partition in partitions:
+            with translating(self._where):
+                _, end = self._consumer.get_watermark_offsets(_bare(partition), cached=True)
+            if end >= 0:  # below: nothing has been fetched yet
+                found[partition] = end
+        return found
+
     def commit(self, positions: Mapping[Partition, int]) -> None:
         """See the port."""
         offsets = [TopicPartition(*p, offset) for p, offset in positions.items() if p in self._next]

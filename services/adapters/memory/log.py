@@ -57,6 +57,10 @@ class MemoryLog:
         self._paused.difference_update(partitions)
         self._broker.journal.append(("resume", tuple(sorted(partitions))))
 
+    def ends(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """See the port."""
+        return {partition: self._broker.logs[partition].after for partition in partitions}
+
     def commit(self, positions: Mapping[Partition, int]) -> None:
         """See the port."""
         mine = {partition: at for partition, at in positions.items() if partition in self._next}

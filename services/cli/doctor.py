@@ -1,0 +1,83 @@
+"""``sluice doctor``: whether a project can run, and what to mend where it cannot."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.text import Text
+
+from services.bootstrap import open_project, read_project
+from services.cli.answers import print_json, printable, screen, waiting
+from services.cli.app import HERE, AsJson, Folder, answer, app, require_project
+from services.doctor import FOLDER_CHECKS, Finding, Level, fine, guarded, run_checks
+from services.doctor_outside import OUTSIDE_CHECKS
+from services.exit_codes import ExitCode
+from services.redaction import HIDDEN
+from services.settings import FILE
+
+_COLORS = {Level.FINE: "green", Level.WARNING: "yellow", Level.FAILED: "bold red"}
+
+
+@app.command()
+def doctor(project: Folder = HERE, *, as_json: AsJson = False) -> None:
+    """Check settings, secrets, contracts, broker, registry and warehouse before a start.
+
+    Ends with 1 where something fails; warnings do not count. Changes nothing.
+    """
+
+    def run() -> ExitCode:
+        findings = []
+        for finding in examined(project):
+            findings.append(finding)
+            if not as_json:
+                _show(finding)
+        counts = Counter(finding.level for finding in findings)
+        code = ExitCode.CHECK_FAILED if counts[Level.FAILED] else ExitCode.OK
+        if as_json:
+            body = [HIDDEN.value(asdict(finding)) for finding in findings]
+            print_json({"ok": code is ExitCode.OK, "findings": body})
+        else:
+            screen().print(", ".join(f"{counts[level]} {level}" for level in Level))
+        return code
+
+    answer("doctor", run)
+
+
+def examined(folder: Path) -> Iterator[Finding]:
+    """Every finding, as it is made. What cannot be read ends it; all else goes on."""
+    settings = list(guarded("settings", lambda: _settings(folder)))
+    yield from settings
+    if any(finding.level is Level.FAILED for finding in settings):
+        return
+    failed = False
+    for finding in run_checks(read_project(folder), FOLDER_CHECKS):
+        failed = failed or (finding.level is Level.FAILED and finding.check == "contracts")
+        yield finding
+    if not failed:  # topics and tables follow from contracts
+        yield from guarded("outside", lambda: _outside(folder))
+
+
+def _settings(folder: Path) -> Iterator[Finding]:
+    require_project(folder)
+    read_project(folder)
+    yield fine("settings", f"{folder / FILE} is understood")
+
+
+def _outside(folder: Path) -> Iterator[Finding]:
+    with ExitStack() as stack:
+        with waiting("starting the embedded broker and warehouse, or finding them"):
+            project = stack.enter_context(open_project(folder))
+        yield from run_checks(project, OUTSIDE_CHECKS)
+
+
+def _show(finding: Finding) -> None:
+    console = screen()
+    line = Text.assemble(
+        (f"{finding.level:<8}", _COLORS[finding.level]),
+        f"{finding.check:<10} {printable(HIDDEN.text(finding.what))}",
+    )
+    if finding.level is not Level.FINE and finding.remedy:
+        line.append(f"\n{'':<19}{printable(HIDDEN.text(finding.remedy))}", "dim")
+    console.print(line, soft_wrap=True)

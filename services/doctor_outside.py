@@ -1,0 +1,242 @@
+"""Pre-flight checks of what the project talks to: broker, schema registry, warehouse."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from consumers import ledger
+from schemas.contract import Contract
+from schemas.errors import SetupError
+from schemas.ports import Warehouse
+from schemas.sql import identifier
+from schemas.table import columns_of
+from services.adapters.kafka import TopicSpec
+from services.apply import topic_specs
+from services.bootstrap import Project
+from services.doctor import Check, Finding, Level, failed, fine
+from services.settings import Kafka
+
+SECOND = 1_000_000
+SKEW_SECONDS_FEW = 2.0
+SKEW_SECONDS_MAX = 60.0  # signatures with a time are refused soon after
+UTC_NAMES = {"UTC", "Etc/UTC", "GMT", "Etc/GMT"}
+APPLY = "run: sluice apply (sluice up does it too)"
+CATALOGUE = {"VARCHAR": "TEXT"}  # how the catalogue calls a type, where it is not by its name
+
+
+def check_broker(project: Project) -> Iterator[Finding]:
+    """The brokers answer, and there are enough of them."""
+    admin = project.admin()
+    cluster, brokers = admin.cluster_id(), admin.brokers()
+    what = f"cluster {cluster}: {brokers} broker(s)"
+    if brokers == 1 and not project.settings.embedded_kafka:
+        remedy = "use three brokers, so that what was accepted survives the loss of one"
+        yield Finding("broker", Level.WARNING, what, remedy)
+    else:
+        yield fine("broker", what)
+
+
+def check_topics(project: Project) -> Iterator[Finding]:
+    """Topics are as the contracts ask: partitions, retention, replicas."""
+    admin, settings = project.admin(), project.settings.kafka or Kafka()
+    specs = {spec.name: spec for spec in topic_specs(project.streams, settings)}
+    facts = admin.described(specs)
+    yield from _missing("topics", sorted(specs.keys() - facts.keys()))
+    there = [specs[name] for name in specs if name in facts]
+    wrong = admin.ensure_topics(there)  # creates nothing: they all exist
+    for text in wrong:
+        yield Finding("topics", Level.FAILED, text, "alter the topic with the broker's own tools")
+    brokers = admin.brokers()
+    for spec in there:
+        replicas = facts[spec.name].replicas
+        yield from _replication(spec, replicas, brokers, facts[spec.name].settings)
+    if there and not wrong:
+        yield fine("topics", f"{len(there)} topic(s) have the partitions and retention they need")
+
+
+def _missing(check: str, names: list[str]) -> Iterator[Finding]:
+    if names:
+        yield Finding(check, Level.WARNING, f"not there yet: {', '.join(names)}", APPLY)
+
+
+def _replication(
+    spec: TopicSpec, replicas: int, brokers: int, settings: Mapping[str, str]
+) -> Iterator[Finding]:
+    wanted = spec.replication or min(3, brokers)
+    if replicas < wanted:
+        what = f"{spec.name} has {replicas} replica(s) and should have {wanted}"
+        yield Finding("topics", Level.FAILED, what, "reassign its partitions to more brokers")
+    in_sync = int(settings.get("min.insync.replicas", "1"))
+    if replicas > 1 and in_sync < 2:  # noqa: PLR2004 - one is no copy
+        what = f"{spec.name} has min.insync.replicas=1: one broker alone may acknowledge"
+        yield Finding("topics", Level.WARNING, what, "set it to 2")
+
+
+def check_registry(project: Project) -> Iterator[Finding]:
+    """Schema ids can be had."""
+    project.registry.schema(1)
+    url = project.settings.registry.url
+    yield fine("registry", url or "avro/ids.json of this folder")
+
+
+def check_warehouse(project: Project) -> Iterator[Finding]:
+    """The session is the one that is wanted, and tells the time as we do."""
+    warehouse = project.warehouse()
+    try:
+        yield from _session(project, warehouse)
+        yield from _zone(warehouse)
+        yield from _skew(project, warehouse)
+    finally:
+        warehouse.close()
+
+
+def _session(project: Project, warehouse: Warehouse) -> Iterator[Finding]:
+    (row,) = warehouse.rows(
+        "SELECT CURRENT_VERSION() AS V, CURRENT_ROLE() AS R, CURRENT_DATABASE() AS D, "
+        "CURRENT_SCHEMA() AS S"
+    )
+    if project.settings.embedded_warehouse:
+        yield fine("warehouse", f"the embedded stand-in, {row['d']}.{row['s']}")
+        return
+    yield fine("warehouse", f"Snowflake {row['v']} as role {row['r']}, {row['d']}.{row['s']}")
+    for place, remedy in (
+        ("d", "create the database in snowflake.database, or grant the role USAGE on it"),
+        ("s", "create the schema in snowflake.schema, or grant the role USAGE on it"),
+    ):
+        if row[place] is None:
+            what = f"the session has no {'database' if place == 'd' else 'schema'}"
+            yield Finding("warehouse", Level.FAILED, what, remedy)
+    (running,) = warehouse.rows("SELECT CURRENT_WAREHOUSE() AS W")
+    if running["w"] is None:
+        remedy = "name it in snowflake.warehouse and grant the role USAGE on it"
+        yield Finding("warehouse", Level.FAILED, "the session has no virtual warehouse", remedy)
+
+
+def _zone(warehouse: Warehouse) -> Iterator[Finding]:
+    rows = warehouse.rows("SHOW PARAMETERS LIKE 'TIMEZONE' IN SESSION")
+    zone = str(rows[0]["value"]) if rows else "unknown"
+    if zone in UTC_NAMES:
+        yield fine("clock", f"the session's time zone is {zone}")
+    else:
+        what = f"the session's time zone is {zone}, not UTC"
+        remedy = "take TIMEZONE out of snowflake.options; Sluice sets it to UTC"
+        yield Finding("clock", Level.FAILED, what, remedy)
+
+
+def _skew(project: Project, warehouse: Warehouse) -> Iterator[Finding]:
+    """The warehouse's time against ours, less what the question itself took."""
+    before = project.clock.now()
+    (row,) = warehouse.rows("SELECT CURRENT_TIMESTAMP() AS NOW")
+    after = project.clock.now()
+    theirs = row["now"].astimezone(dt.UTC).timestamp() * SECOND
+    skew = max(before - theirs, theirs - after, 0) / SECOND
+    what = f"this machine and the warehouse differ by {skew:.1f} s"
+    remedy = "let this machine follow a time server (chrony, systemd-timesyncd)"
+    if skew > SKEW_SECONDS_MAX:
+        yield Finding("clock", Level.FAILED, what, remedy)
+    elif skew > SKEW_SECONDS_FEW:
+        yield Finding("clock", Level.WARNING, what, remedy)
+    else:
+        yield fine("clock", what)
+
+
+def check_tables(project: Project) -> Iterator[Finding]:
+    """Ledger, stage and tables are there, as the contracts say, and the role may write them."""
+    warehouse = project.warehouse()
+    try:
+        present = _columns(warehouse)
+        missing = [name for name in ledger.TABLES if name not in present]
+        if not warehouse.rows(ledger.STAGE_SQL):
+            missing.append(ledger.STAGE)
+        yield from _missing("ledger", missing)
+        for name in ledger.TABLES:
+            if name in present:
+                yield from _writable("ledger", warehouse, name)
+        wanted = {c.table_name: c for c in project.streams.values()}
+        yield from _missing("tables", sorted(wanted.keys() - present.keys()))
+        for name in sorted(wanted.keys() & present.keys()):
+            yield from _table(warehouse, wanted[name], present[name])
+    finally:
+        warehouse.close()
+
+
+def _columns(warehouse: Warehouse) -> dict[str, dict[str, dict[str, Any]]]:
+    """Tables, their columns, and what the catalogue says of each."""
+    rows = warehouse.rows(
+        "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, NUMERIC_PRECISION, NUMERIC_SCALE "
+        "FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = CURRENT_SCHEMA()"
+    )
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["table_name"], {})[str(row["column_name"]).upper()] = row
+    return found
+
+
+def _table(
+    warehouse: Warehouse, contract: Contract, present: dict[str, dict[str, Any]]
+) -> Iterator[Finding]:
+    name = contract.table_name
+    well = True
+    for column in columns_of(contract):
+        there = present.get(column.name.upper())
+        if there is None:
+            well = False
+            what = f"{name}.{column.name.upper()} is missing"
+            yield Finding("tables", Level.WARNING, what, APPLY)
+        elif not fits(column.type, there):
+            well = False
+            what = f"{name}.{column.name.upper()} is {_called(there)}, the contract says "
+            remedy = (
+                "give the contract another field or table name, or convert the column by hand "
+                "while no loader runs"
+            )
+            yield Finding("tables", Level.FAILED, what + column.type, remedy)
+    if well:
+        yield from _writable("tables", warehouse, name)
+
+
+def fits(wanted: str, there: Mapping[str, Any]) -> bool:
+    """Whether a column holds every value of the type ``wanted``; ``there`` is its catalogue row."""
+    kind, _, digits = wanted.partition("(")
+    if str(there["data_type"]).partition("(")[0].upper() not in {kind, CATALOGUE.get(kind, kind)}:
+        return False
+    if kind != "NUMBER" or there["numeric_precision"] is None:
+        return True
+    precision, scale = (int(part) for part in digits.rstrip(")").split(","))
+    has_precision, has_scale = int(there["numeric_precision"]), int(there["numeric_scale"])
+    return has_scale >= scale and has_precision - has_scale >= precision - scale
+
+
+def _called(there: Mapping[str, Any]) -> str:
+    if there["data_type"] == "NUMBER" and there["numeric_precision"] is not None:
+        return f"NUMBER({there['numeric_precision']},{there['numeric_scale']})"
+    return str(there["data_type"])
+
+
+def _writable(check: str, warehouse: Warehouse, name: str) -> Iterator[Finding]:
+    """Statements that touch no row, and need the grants that loading needs."""
+    table = identifier(name)
+    statements = [f"INSERT INTO {table} SELECT * FROM {table} WHERE 1 = 0"]
+    if name in {ledger.OFFSETS, ledger.LOCKS}:
+        column = "EPOCH" if name == ledger.OFFSETS else "NAME"
+        statements.append(f"UPDATE {table} SET {column} = {column} WHERE 1 = 0")
+    try:
+        for statement in statements:
+            warehouse.execute(statement)
+    except SetupError as error:
+        finding = failed(check, error)
+        grants = "SELECT, INSERT" + (", UPDATE" if len(statements) > 1 else "")
+        remedy = f"GRANT {grants} ON TABLE {name} TO ROLE <the role in snowflake.role>"
+        yield Finding(check, Level.FAILED, finding.what, remedy)
+    else:
+        yield fine(check, f"{name} is as it should be, and may be written")
+
+
+OUTSIDE_CHECKS: dict[str, Check] = {
+    "broker": check_broker,
+    "topics": check_topics,
+    "registry": check_registry,
+    "warehouse": check_warehouse,
+    "tables": check_tables,
+}
+"""What needs the broker or the warehouse."""
