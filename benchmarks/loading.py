@@ -21,6 +21,7 @@ from services.adapters.lanes import ThreadLanes
 from services.adapters.metrics import PrometheusMetrics
 from services.adapters.seen_keys import SegmentStores
 from services.adapters.snowflake import SnowflakeWarehouse, embedded_arguments
+from services.adapters.snowflake.copying import ZSTD_LEVEL
 from services.apply import Changes, apply_tables
 from services.settings import Snowflake
 
@@ -52,7 +53,9 @@ class FileWarehouse:
 
     def load(self, plan: LoadPlan) -> Receipt:
         path = self._folder / plan.file
-        plan.frame.write_parquet(path, compression="zstd", statistics=False)
+        plan.frame.write_parquet(
+            path, compression="zstd", compression_level=ZSTD_LEVEL, statistics=False
+        )
         size = path.stat().st_size
         path.unlink()
         return Receipt(plan.batch, plan.topic, bytes=size)

@@ -3,17 +3,19 @@
 import datetime as dt
 import decimal
 import uuid
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, NotRequired
 
 import orjson
 import pydantic
 import pydantic_core
 from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from schemas import types
 from schemas.contract import Contract, Raw
-from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
+from schemas.types import DECIMAL_DIGITS_MAX, Array, Decimal, Enum, FieldType, Map, Record, Scalar
 
 INT64 = (-(2**63), 2**63 - 1)
 UTC = dt.UTC
@@ -38,19 +40,18 @@ class Coercer:
     def coerce(self, value: dict[str, Any]) -> dict[str, Any]:
         """The fields by their names, in Python types. Raises pydantic.ValidationError."""
         if self._whole:
-            return {"payload": orjson.dumps(value).decode()}
+            return {"payload": json_text(value)}
         return self._adapter.validate_python(self.filled(value))
 
     def filled(self, value: dict[str, Any]) -> dict[str, Any]:
         """The record with the contract's defaults where it has nothing (top level only)."""
         return self._defaults | value if self._defaults else value
 
-    def unknown(self, value: dict[str, Any]) -> str | None:
-        """The fields that the contract does not know, as JSON."""
+    def unknown(self, value: dict[str, Any]) -> dict[str, Any] | None:
+        """The fields that the contract does not know; None where there are none."""
         if self._whole or value.keys() <= self.sources.keys():
             return None
-        rest = {k: v for k, v in value.items() if k not in self.sources}
-        return orjson.dumps(rest).decode()
+        return {k: v for k, v in value.items() if k not in self.sources}
 
 
 def _shape(fields: tuple[types.Field, ...], name: str) -> Any:  # noqa: ANN401 - a class made here
@@ -66,11 +67,18 @@ def _shape(fields: tuple[types.Field, ...], name: str) -> Any:  # noqa: ANN401 -
 
 def _to_utc(value: dt.datetime) -> dt.datetime:
     """Naive timestamps are UTC."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("timestamp_out_of_range", "Beyond the years 1 to 9999 in UTC") from None
 
 
-def _json_text(value: object) -> str:
-    return orjson.dumps(value).decode()
+def json_text(value: object) -> str:
+    """Raises ValueError for what JSON cannot say."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError as error:  # nested too deep, an integer of more than 64 bits, half a character
+        raise PydanticCustomError("json", "{what}", {"what": str(error)}) from None
 
 
 _BARE: dict[Scalar, Any] = {
@@ -83,8 +91,15 @@ _BARE: dict[Scalar, Any] = {
     Scalar.TIME: Annotated[dt.time, pydantic.AfterValidator(lambda t: t.replace(tzinfo=None))],
     Scalar.TIMESTAMP: Annotated[dt.datetime, pydantic.AfterValidator(_to_utc)],
     Scalar.UUID: Annotated[uuid.UUID, pydantic.AfterValidator(str)],
-    Scalar.JSON: Annotated[str, BeforeValidator(_json_text)],
+    Scalar.JSON: Annotated[str, BeforeValidator(json_text)],
 }
+
+
+def _scaled(scale: int) -> Callable[[decimal.Decimal], decimal.Decimal]:
+    """Exactly so many places, as Avro wants them; no digit is lost, pydantic has counted them."""
+    unit = decimal.Decimal(1).scaleb(-scale)
+    context = decimal.Context(prec=DECIMAL_DIGITS_MAX)
+    return lambda value: value.quantize(unit, context=context)
 
 
 def _bare(kind: FieldType) -> Any:  # noqa: ANN401 - an annotation
@@ -93,7 +108,7 @@ def _bare(kind: FieldType) -> Any:  # noqa: ANN401 - an annotation
             return _BARE[kind]
         case Decimal(precision, scale):
             limits = Field(max_digits=precision, decimal_places=scale, allow_inf_nan=False)
-            return Annotated[decimal.Decimal, limits]
+            return Annotated[decimal.Decimal, limits, pydantic.AfterValidator(_scaled(scale))]
         case Enum(_, symbols):
             return Literal[symbols]
         case Array(item, _, _):

@@ -25,12 +25,10 @@ _TEXT: frozenset[type] = frozenset({str, _NONE})
 _LIST: frozenset[type] = frozenset({list, _NONE})
 _DICT: frozenset[type] = frozenset({dict, _NONE})
 _NUMBER_OR_TEXT: frozenset[type] = frozenset({str, int, float, _NONE})
-_DATE = r"^[12]\d{3}-(0\d|1[0-2])-([0-2]\d|3[01])$"
-_TIME = r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?$"
-_STAMP = (
-    r"^[12]\d{3}-(0\d|1[0-2])-([0-2]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
-    r"(Z|[+-](0\d|1[0-3]):[0-5]\d)?$"
-)
+# [0-9] and not \d, which takes the digits of all scripts
+_DATE = r"^[12][0-9]{3}-(0[0-9]|1[0-2])-([0-2][0-9]|3[01])$"
+_TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?$"
+_STAMP = f"{_DATE[:-1]}T{_TIME[1:-1]}(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9])?$"
 _UUID = r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"
 
 
@@ -48,7 +46,7 @@ def column(  # noqa: C901 - one case a kind of type
     """The values as a typed column. Raises UnfitError naming the rows that need pydantic."""
     match kind:
         case Scalar.JSON:
-            return pl.Series([_json(v) for v in values], dtype=pl.String)
+            return pl.Series(json_texts(values), dtype=pl.String)
         case Scalar() if kind in _CANONICAL:
             return _exact(kind, values)
         case Scalar():
@@ -65,8 +63,20 @@ def column(  # noqa: C901 - one case a kind of type
             raise UnfitError(range(len(values)))  # its bytes cannot be written natively
 
 
-def _json(value: object) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()
+def json_texts(values: Values) -> list[str | None]:
+    """Every value as JSON; null stays null. Raises UnfitError for what JSON cannot say."""
+    try:
+        return [None if v is None else orjson.dumps(v).decode() for v in values]
+    except TypeError:
+        raise UnfitError([i for i, v in enumerate(values) if not _dumps(v)]) from None
+
+
+def _dumps(value: object) -> bool:
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _require(values: Values, allowed: frozenset[type]) -> None:
@@ -88,7 +98,19 @@ def _exact(kind: Scalar, values: Values) -> pl.Series:
 
 def _texts(values: Values) -> pl.Series:
     _require(values, _TEXT)
-    return pl.Series(values, dtype=pl.String, strict=True)
+    try:
+        return pl.Series(values, dtype=pl.String, strict=True)
+    except UnicodeEncodeError:
+        raise UnfitError([i for i, v in enumerate(values) if v and not _encodes(v)]) from None
+
+
+def _encodes(text: str) -> bool:
+    """Whether it is free of lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _matching(texts: pl.Series, pattern: str) -> pl.Series:
@@ -156,8 +178,10 @@ def _decimals(kind: Decimal, values: Values) -> pl.Series:
     _require(values, _NUMBER_OR_TEXT)
     texts = pl.Series([None if v is None else str(v) for v in values], dtype=pl.String)
     whole = kind.precision - kind.scale
-    places = rf"(\.\d{{1,{kind.scale}}})?" if kind.scale else ""
-    pattern = rf"^-?\d{{1,{max(whole, 1)}}}{places}$" if whole else rf"^-?0{places}$"
+    places = rf"(\.[0-9]{{1,{kind.scale}}})?" if kind.scale else ""
+    pattern = rf"^-?[0-9]{{1,{whole}}}{places}$"
+    if not whole:  # pydantic counts the 0 of a zero as a digit before the point
+        pattern = rf"^-?0\.[0-9]{{0,{kind.scale - 1}}}[1-9]$"
     return _matching(texts, pattern).cast(dtype_of(kind))
 
 

@@ -8,8 +8,8 @@ import orjson
 import polars as pl
 import pydantic
 
-from producers.coerce import Coercer
-from producers.columnar import UnfitError, column
+from producers.coerce import Coercer, json_text
+from producers.columnar import UnfitError, column, json_texts
 from schemas import avro, identity
 from schemas.columns import FrameWriter
 from schemas.contract import Contract, Raw
@@ -78,7 +78,7 @@ class StreamEncoder:
         versions = _joined([i.value for i in incoming], self._version)
         known = [key for key in keys if key is not None]
         known_versions = [version for version in versions if version is not None]
-        derived = self._key and all(i.event_id is None for i in incoming)
+        derived = self._key and not any(i.event_id for i in incoming)
         if derived and len(known) == len(known_versions) == len(incoming):
             ids = identity.event_ids_of_keys(known, known_versions if self._version else None)
         else:
@@ -94,30 +94,34 @@ class StreamEncoder:
         ]
 
     def _id(self, incoming: Incoming, key: str | None, version: str | None) -> str:
-        if incoming.event_id is not None:
-            return identity.bounded(incoming.event_id)
+        if incoming.event_id:
+            return identity.bounded(_whole_characters(incoming.event_id))
         if self._key and key is not None and version is not None:
             return identity.event_ids_of_keys([key], [version] if self._version else None)[0]
         return identity.event_id_of_body(incoming.source, incoming.raw)
 
     def _one(self, incoming: Incoming, event_id: str) -> bytes | Rejection:
         try:
-            found = self._coercer.coerce(incoming.value)
+            return self._record_writer.write(self._found(incoming, event_id))
         except pydantic.ValidationError as error:
             return self._rejection(incoming, event_id, violations_of(error))
-        found[avro.ID] = event_id
-        found[avro.SOURCE] = incoming.source
-        found[avro.RECEIVED_AT] = incoming.received_at
-        found[avro.EXTRA] = self._coercer.unknown(incoming.value)
-        if self.contract.keep_raw:
-            found[avro.RAW] = incoming.raw.decode("utf-8", "replace")
-        try:
-            return self._record_writer.write(found)
         except (ValueError, TypeError, OverflowError) as error:
             text = f"cannot be encoded: {error}"[:200]
             return self._rejection(
                 incoming, event_id, (Violation("$", RejectReason.WRONG_TYPE, text),)
             )
+
+    def _found(self, incoming: Incoming, event_id: str) -> dict[str, Any]:
+        """All fields on the wire. Raises pydantic.ValidationError, or ValueError for no JSON."""
+        found = self._coercer.coerce(incoming.value)
+        unknown = self._coercer.unknown(incoming.value)
+        found[avro.ID] = event_id
+        found[avro.SOURCE] = incoming.source
+        found[avro.RECEIVED_AT] = incoming.received_at
+        found[avro.EXTRA] = None if unknown is None else json_text(unknown)
+        if self.contract.keep_raw:
+            found[avro.RAW] = incoming.raw.decode("utf-8", "replace")
+        return found
 
     def _rejection(
         self, incoming: Incoming, event_id: str, violations: tuple[Violation, ...]
@@ -161,7 +165,9 @@ class StreamEncoder:
                 pl.Datetime("us")
             ),
             pl.Series(
-                avro.EXTRA, [self._coercer.unknown(i.value) for i in incoming], dtype=pl.String
+                avro.EXTRA,
+                json_texts([self._coercer.unknown(i.value) for i in incoming]),
+                dtype=pl.String,
             ),
         )
         if self.contract.keep_raw:
@@ -172,8 +178,7 @@ class StreamEncoder:
 
     def _columns(self, values: Sequence[dict[str, Any]]) -> list[pl.Series]:
         if self.contract.model is Raw:
-            texts = [orjson.dumps(value).decode() for value in values]
-            return [pl.Series("payload", texts, dtype=pl.String)]
+            return [pl.Series("payload", json_texts(values), dtype=pl.String)]
         filled = [self._coercer.filled(value) for value in values]
         return [
             column(f.type, [value.get(f.source) for value in filled]).alias(f.name)
@@ -190,14 +195,31 @@ def _joined(values: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str 
     """The named fields of every record as one text; None where one of them is missing."""
     if not names:
         return [""] * len(values)
-    columns = [[_text(value.get(name)) for value in values] for name in names]
+    columns = [_encodable([_text(value.get(name)) for value in values]) for name in names]
     if len(columns) == 1:
         return columns[0]
     rows = zip(*columns, strict=True)
-    return [None if None in row else "|".join(map(str, row)) for row in rows]
+    return [None if None in row else identity.joined(map(str, row)) for row in rows]
 
 
 def _text(part: object) -> str | None:
+    """None for what is missing, and for what is no JSON and will be rejected."""
     if type(part) is str or part is None:
         return part
-    return orjson.dumps(part).decode()
+    try:
+        return orjson.dumps(part).decode()
+    except TypeError:
+        return None
+
+
+def _encodable(texts: list[str | None]) -> list[str | None]:
+    try:
+        "".join(filter(None, texts)).encode()
+    except UnicodeEncodeError:
+        return [text and _whole_characters(text) for text in texts]
+    return texts
+
+
+def _whole_characters(text: str) -> str:
+    """The text, lone surrogates escaped."""
+    return text.encode(errors="backslashreplace").decode()

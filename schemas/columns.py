@@ -1,10 +1,10 @@
 """A run of Avro messages <-> a frame of typed columns, in one native call each way.
 
-A container block is the concatenation of records. The reader's schema begins with a fixed(5)
-that *is* the Confluent header and ends with a fixed(4) sentinel, so that messages are joined, not
-sliced, and a record that ate its neighbour's bytes is noticed. Three identities of Avro's binary
-encoding let native code read what it does not know by name: an enum is its int index, a map is an
-array of key and value records, a time is its long.
+A container block is the concatenation of records. Messages are joined by a sentinel, and the
+reader's schema ends with a fixed(9) that *is* the sentinel and the next message's Confluent
+header: so nothing is sliced, and a record that ate its neighbour's bytes is noticed.
+Identities of Avro's binary encoding let native code read what it has no name for: an enum is its
+int index, a map is an array of key and value records, a time is its long.
 """
 
 import io
@@ -14,11 +14,12 @@ from typing import Any
 import polars as pl
 
 from schemas import avro
+from schemas.decimals import avro_bytes
 from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
 
 SENTINEL = b"\xde\xad\xbe\xef"
 KEY, VALUE = "k", "v"
-_HEAD, _TAIL = "__head", "__tail"
+_SEAM = "__seam"
 
 _DTYPES: dict[Scalar, pl.DataType] = {
     Scalar.BOOLEAN: pl.Boolean(),
@@ -69,28 +70,28 @@ class FrameReader:
         except _UnreadableError:
             self.native = False
             return
-        fixed = [
-            {"name": name, "type": {"type": "fixed", "name": name, "size": size}}
-            for name, size in ((_HEAD, len(self.header)), (_TAIL, len(SENTINEL)))
-        ]
-        wrapper = {"type": "record", "name": "W", "fields": [fixed[0], *fields, fixed[1]]}
+        self._seam = SENTINEL + self.header
+        fixed = {"type": "fixed", "name": _SEAM, "size": len(self._seam)}
+        wrapper = {
+            "type": "record",
+            "name": "W",
+            "fields": [*fields, {"name": _SEAM, "type": fixed}],
+        }
         self._container = avro.container_head(wrapper)
 
     def read(self, values: Sequence[bytes]) -> pl.DataFrame:
         """One row a message, in order. Raises MisfitError if one of them is no such record."""
-        body = SENTINEL.join(values) + SENTINEL
+        if not values[0].startswith(self.header):
+            raise MisfitError("another schema's header")
+        body = SENTINEL.join(values)[len(self.header) :] + self._seam
         container = avro.container_block(self._container, len(values), body)
         try:
             frame = pl.read_avro(io.BytesIO(container))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             # foreign bytes can make the native reader panic: the one place that must survive it
             raise MisfitError(str(error)) from error
-        whole = (
-            frame.height == len(values)
-            and frame.select(
-                (pl.col(_HEAD) == self.header).all() & (pl.col(_TAIL) == SENTINEL).all()
-            ).item()
-        )
+        seams = pl.col(_SEAM) == pl.lit(self._seam)
+        whole = frame.height == len(values) and frame.select(seams.all()).item()
         if not whole:
             raise MisfitError("a record's bytes do not end where the message ends")
         frame = frame.select(self._names)
@@ -142,7 +143,10 @@ def _readable(node: Any, path: str) -> Any:  # noqa: ANN401 - JSON
         return _readable(node["type"], path)
     if node["type"] in _COMPOUND:
         return _COMPOUND[node["type"]](node, path)
-    return _native(node["type"], {k: v for k, v in node.items() if k != avro.JSON_PROPERTY})
+    plain = {k: v for k, v in node.items() if k != avro.JSON_PROPERTY}
+    if node.get("logicalType") == "timestamp-micros":
+        plain["logicalType"] = "local-timestamp-micros"  # naive UTC, as columns are
+    return _native(node["type"], plain)
 
 
 def _native(kind: str, node: Any) -> Any:  # noqa: ANN401 - JSON
@@ -226,7 +230,7 @@ _REPAIRS: dict[str, Callable[[pl.Expr, dict[str, Any]], pl.Expr | None]] = {
 
 
 def _zoned(node: dict[str, Any]) -> bool:
-    return node.get("logicalType") in {"timestamp-micros", "timestamp-millis", "timestamp-nanos"}
+    return node.get("logicalType") in {"timestamp-millis", "timestamp-nanos"}
 
 
 class FrameWriter:
@@ -241,7 +245,7 @@ class FrameWriter:
         """One message a row, in order; None if ``marker`` (16 bytes) occurs in the data."""
         if frame.is_empty():
             return []
-        marked = frame.select(*self._columns, pl.lit(marker).alias(_TAIL)).rechunk()
+        marked = frame.select(*self._columns, pl.lit(marker).alias(_SEAM)).rechunk()
         out = io.BytesIO()
         marked.write_avro(out, compression="uncompressed")
         count, body = avro.block_body(out.getvalue())
@@ -269,6 +273,8 @@ def _writable(column: pl.Expr, kind: FieldType) -> pl.Expr:
     match kind:
         case Scalar.TIME:
             return column.cast(pl.Int64) // 1000  # Polars counts nanoseconds
+        case Decimal():
+            return column.map_batches(avro_bytes, return_dtype=pl.Binary())
         case Enum(_, symbols):
             return column.replace_strict(
                 list(symbols), list(range(len(symbols))), default=None, return_dtype=pl.Int32
@@ -279,7 +285,7 @@ def _writable(column: pl.Expr, kind: FieldType) -> pl.Expr:
         case Record():
             parts = [_writable(pl.field(f.name), f.type) for f in kind.fields if _changes(f.type)]
             return column.struct.with_fields(parts) if parts else column
-        case Scalar() | Decimal() | Map():
+        case Scalar() | Map():
             return column
 
 
@@ -287,11 +293,11 @@ def _changes(kind: FieldType) -> bool:
     match kind:
         case Scalar():
             return kind is Scalar.TIME
-        case Enum():
+        case Enum() | Decimal():
             return True
         case Array(item, _, _):
             return _changes(item)
         case Record():
             return any(_changes(f.type) for f in kind.fields)
-        case Decimal() | Map():
+        case Map():
             return False

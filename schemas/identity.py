@@ -31,18 +31,21 @@ def event_id_in_delivery(delivery_id: str, index: int, count: int) -> str:
     return bounded(delivery_id if count == 1 else f"{delivery_id}/{index}")
 
 
-def event_id_of_key(key: Iterable[object], version: Iterable[object]) -> str:
-    """The id of a record known by its key and version: ``k1|k2@v``."""
-    at = "|".join(str(part) for part in version)
-    return bounded("|".join(str(part) for part in key) + (f"@{at}" if at else ""))
+def joined(parts: Iterable[str]) -> str:
+    """``a|b``; a bar inside a part becomes ``%7C``, so that other parts never give the same."""
+    return "|".join([_without("|", "%7C", part) for part in parts])
 
 
 def event_ids_of_keys(keys: Sequence[str], versions: Sequence[str] | None) -> list[str]:
-    """:func:`event_id_of_key` for many, key and version already joined."""
+    """The ids of records known by their keys and versions: ``key@version``.
+
+    An ``@`` inside a version becomes ``%40``, so that the last one is always ours.
+    """
     if versions is None:
         ids = list(keys)
     else:
-        ids = [f"{key}@{version}" for key, version in zip(keys, versions, strict=True)]
+        plain = [_without("@", "%40", version) for version in versions]
+        ids = [f"{key}@{version}" for key, version in zip(keys, plain, strict=True)]
     # a character is at most four bytes, so short texts need no closer look
     return ids if max(map(len, ids), default=0) * 4 <= ID_BYTES_MAX else list(map(bounded, ids))
 
@@ -50,6 +53,12 @@ def event_ids_of_keys(keys: Sequence[str], versions: Sequence[str] | None) -> li
 def dead_letter_id(topic: str, partition: int, offset: int, stage: str) -> str:
     """One event is at most one dead letter a stage, however often it is read."""
     return f"{topic}/{partition}/{offset}/{stage}"
+
+
+def _without(mark: str, code: str, text: str) -> str:
+    if mark not in text and "%" not in text:
+        return text
+    return text.replace("%", "%25").replace(mark, code)
 
 
 def batch_id(topic: str, ranges: Iterable[tuple[int, int, int]]) -> str:

@@ -1,13 +1,15 @@
 """The types a field can have, read from pydantic models; everything else is derived from them."""
 
+import collections.abc
 import datetime as dt
 import decimal
 import enum
+import re
 import types
 import typing
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
@@ -101,48 +103,107 @@ class Members:
     values: tuple[str, ...]
 
 
-_SCALARS: dict[Any, Scalar] = {
-    bool: Scalar.BOOLEAN,
-    int: Scalar.INTEGER,
-    float: Scalar.FLOAT,
-    str: Scalar.STRING,
-    bytes: Scalar.BYTES,
-    dt.date: Scalar.DATE,
-    dt.time: Scalar.TIME,
-    dt.datetime: Scalar.TIMESTAMP,
-    uuid.UUID: Scalar.UUID,
-    Any: Scalar.JSON,
-    JsonValue: Scalar.JSON,
-    dict: Scalar.JSON,
-    list: Scalar.JSON,
-}
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """The constraint of free form that is always an object, or always a list: its first letter."""
+
+    text: str
 
 
-def fields_of(model: type[BaseModel], where: str) -> tuple[Field, ...]:
+@dataclass(frozen=True, slots=True)
+class ByRow:
+    """A constraint of which only pydantic knows whether it holds."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a type stands: for messages, for the names of enumerations, against endless nesting."""
+
+    where: str
+    name: str
+    models: tuple[type[BaseModel], ...]
+
+    def item(self) -> "_Place":
+        return replace(self, where=f"{self.where}[]")
+
+
+_FREE = (Any, JsonValue)
+_UNIONS = (typing.Union, types.UnionType)
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_SCALARS: tuple[tuple[Any, Scalar], ...] = (
+    (bool, Scalar.BOOLEAN),
+    (int, Scalar.INTEGER),
+    (float, Scalar.FLOAT),
+    (str, Scalar.STRING),
+    (bytes, Scalar.BYTES),
+    (dt.date, Scalar.DATE),
+    (dt.time, Scalar.TIME),
+    (dt.datetime, Scalar.TIMESTAMP),
+    (uuid.UUID, Scalar.UUID),
+    (Any, Scalar.JSON),
+    (JsonValue, Scalar.JSON),
+    (dict, Scalar.JSON),
+    (list, Scalar.JSON),
+)
+_SETS = (set, frozenset)
+_LISTS = (list, collections.abc.Sequence, *_SETS)
+
+
+def fields_of(
+    model: type[BaseModel], where: str, within: tuple[type[BaseModel], ...] = ()
+) -> tuple[Field, ...]:
     """The fields of a pydantic model, in order. Raises ContractError naming the field."""
-    return tuple(_field(name, info, f"{where}.{name}") for name, info in model.model_fields.items())
-
-
-def _field(name: str, info: FieldInfo, where: str) -> Field:
-    if name.startswith("_"):
+    if model in within:
         raise ContractError(
-            "names that begin with _ are Sluice's own", where=where, remedy="rename the field"
+            f"{model.__name__} contains itself, which no column can hold",
+            where=where,
+            remedy="use pydantic.JsonValue where it begins again",
+        )
+    fields = tuple(
+        _field(name, info, _Place(f"{where}.{name}", f"{model.__name__}_{name}", (*within, model)))
+        for name, info in model.model_fields.items()
+    )
+    if not fields:
+        raise ContractError(
+            f"{model.__name__} has no fields",
+            where=where,
+            remedy="declare some, or use pydantic.JsonValue for free form",
+        )
+    return fields
+
+
+def _field(name: str, info: FieldInfo, place: _Place) -> Field:
+    if not _NAME.fullmatch(name):  # Avro 1.12, "Names"; what begins with _ is Sluice's own
+        raise ContractError(
+            "a field's name is letters, digits and _, a letter first",
+            where=place.where,
+            remedy="rename the field; alias= gives its name in JSON",
         )
     alias = info.validation_alias if info.validation_alias is not None else info.alias
     if alias is not None and not isinstance(alias, str):
         raise ContractError(
-            "only a plain string can be an alias", where=where, remedy="use Field(alias='name')"
+            "only a plain string can be an alias",
+            where=place.where,
+            remedy="use Field(alias='name')",
+        )
+    if info.default_factory_takes_validated_data:
+        raise ContractError(
+            "a default that depends on other fields has no place in a schema",
+            where=place.where,
+            remedy="use a plain default, or None",
         )
     annotation, nullable, metadata = _unwrapped(info.annotation, list(info.metadata))
-    type_ = _type(annotation, metadata, where)
+    type_ = _type(annotation, metadata, place)
     return Field(
         name=name,
         type=type_,
-        nullable=nullable or type_ is Scalar.JSON,  # null is JSON
+        nullable=nullable or annotation in _FREE,  # null is JSON
         required=info.is_required(),
         source=alias or name,
         info=info,
-        limits=(*_flat(metadata), *_members(annotation, type_)),
+        limits=(*_flat(metadata), *_implied(annotation, type_, metadata)),
     )
 
 
@@ -152,72 +213,76 @@ def _unwrapped(
 ) -> tuple[Any, bool, list[Any]]:
     """The annotation without ``Annotated`` and ``| None``, whether None was in it, constraints."""
     nullable = False
-    while True:
+    while annotation not in _FREE:
         origin = typing.get_origin(annotation)
-        if _hashable(annotation) and annotation in _SCALARS:
-            return annotation, nullable, metadata
         if isinstance(annotation, TypeAliasType):
             annotation = annotation.__value__
         elif origin is typing.Annotated:
             annotation, *extra = typing.get_args(annotation)
             metadata += extra
-        elif origin in {typing.Union, types.UnionType}:
+        elif origin in _UNIONS:
             members = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
             nullable = nullable or len(members) < len(typing.get_args(annotation))
             if len(members) > 1:
-                return Any, nullable, metadata  # several types: kept as JSON
+                break
             annotation = members[0]
         else:
-            return annotation, nullable, metadata
+            break
+    return annotation, nullable, metadata
 
 
-def _type(annotation: object, metadata: list[Any], where: str) -> FieldType:
-    found = _SCALARS.get(annotation) if _hashable(annotation) else None
+def _type(annotation: object, metadata: list[Any], place: _Place) -> FieldType:
+    found = next((kind for known, kind in _SCALARS if annotation is known), None)
     if found is not None:
         return found
     if annotation is decimal.Decimal:
-        return _decimal(metadata, where)
+        return _decimal(metadata, place.where)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
-        return _enum("literal", [str(arg) for arg in args], args, where)
-    if origin in {list, set, frozenset, typing.Sequence} or (
-        origin is tuple and len(args) == 2 and args[1] is Ellipsis  # noqa: PLR2004 - tuple[T, ...]
-    ):
-        return Array(*_nested(args[0], where))
+        return _enum(place.name, [str(arg) for arg in args], args, place.where)
+    if origin in _LISTS or (origin is tuple and args[1:] == (Ellipsis,)):
+        return Array(*_nested(args[0], place.item()))
     if origin is dict:
-        return _map(args, where)
+        return _map(args, place)
+    if origin in _UNIONS:
+        return Scalar.JSON  # several types: kept as they came
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         values = [member.value for member in annotation]
-        return _enum(annotation.__name__, [str(v) for v in values], values, where)
+        return _enum(annotation.__name__, [str(v) for v in values], values, place.where)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return Record(annotation.__name__, fields_of(annotation, where))
+        return Record(annotation.__name__, fields_of(annotation, place.where, place.models))
     raise ContractError(
         f"no column type for {annotation!r}",
-        where=where,
+        where=place.where,
         remedy="use a type of docs/contracts.md, or pydantic.JsonValue for free form",
     )
 
 
-def _hashable(annotation: object) -> bool:
-    return getattr(annotation, "__hash__", None) is not None
-
-
-def _nested(annotation: object, where: str) -> tuple[FieldType, bool, tuple[Any, ...]]:
+def _nested(annotation: object, place: _Place) -> tuple[FieldType, bool, tuple[Any, ...]]:
     """The type inside a list or map, whether it may be null, and its constraints."""
     inner, nullable, metadata = _unwrapped(annotation, [])
-    kind = _type(inner, metadata, f"{where}[]")
-    limits = (*_flat(metadata), *_members(inner, kind))
-    return kind, nullable or kind is Scalar.JSON, limits
+    kind = _type(inner, metadata, place)
+    limits = (*_flat(metadata), *_implied(inner, kind, metadata))
+    return kind, nullable or inner in _FREE, limits
 
 
-def _members(annotation: object, kind: FieldType) -> Iterator[Members]:
-    """What a Literal or Enum allows, where the column's type does not say it."""
-    if kind is not Scalar.STRING:
-        return
-    if typing.get_origin(annotation) is typing.Literal:
-        yield Members(typing.get_args(annotation))
-    elif isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+def _implied(
+    annotation: Any,  # noqa: ANN401 - any annotation
+    kind: FieldType,
+    metadata: Sequence[object],
+) -> Iterator[Members | Begins | ByRow]:
+    """What an annotation demands, where the column's type does not say it."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if kind is Scalar.STRING and origin is typing.Literal:
+        yield Members(args)
+    elif kind is Scalar.STRING and annotation is not str:
         yield Members(tuple(member.value for member in annotation))
+    elif origin in _SETS and metadata:
+        yield ByRow("a constraint on a set, which counts equal items once")
+    elif kind is Scalar.JSON and (origin in _UNIONS or (args and args[1] not in _FREE)):
+        yield ByRow("values of several types")
+    elif kind is Scalar.JSON and annotation not in _FREE:
+        yield Begins("[" if annotation is list else "{")
 
 
 def _flat(metadata: list[Any]) -> list[Any]:
@@ -229,10 +294,12 @@ def _flat(metadata: list[Any]) -> list[Any]:
     ]
 
 
-def _map(args: tuple[Any, ...], where: str) -> FieldType:
+def _map(args: tuple[Any, ...], place: _Place) -> FieldType:
     if args[0] is not str:
-        raise ContractError("the keys of a map are strings", where=where, remedy="use dict[str, T]")
-    kind, nullable, limits = _nested(args[1], where)
+        raise ContractError(
+            "the keys of a map are strings", where=place.where, remedy="use dict[str, T]"
+        )
+    kind, nullable, limits = _nested(args[1], place.item())
     return Scalar.JSON if kind is Scalar.JSON else Map(kind, nullable, limits)
 
 

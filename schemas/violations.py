@@ -1,5 +1,7 @@
 """Pydantic's findings as paths, codes and texts."""
 
+import reprlib
+
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -8,6 +10,9 @@ from schemas.events import Violation
 
 VIOLATIONS_MAX = 20  # of one event
 FOUND_CHARS_MAX = 100
+_SHORT = reprlib.Repr()  # neither as long nor as deep as what somebody sent
+_SHORT.maxstring = _SHORT.maxother = FOUND_CHARS_MAX
+_SHORT.maxlevel = 3
 
 _CODES = {
     "enum": RejectReason.NOT_A_MEMBER,
@@ -34,6 +39,7 @@ _CODES = {
         "decimal_max_places",
         "decimal_whole_digits",
         "int_parsing_size",
+        "timestamp_out_of_range",
     ),
     RejectReason.OUT_OF_RANGE,
 )
@@ -46,10 +52,11 @@ def violations_of(error: ValidationError) -> tuple[Violation, ...]:
 
 def _violation(detail: ErrorDetails) -> Violation:
     path = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"])
+    path = path.encode(errors="backslashreplace").decode()  # a key may hold lone surrogates
     if detail["type"] == "missing":
         return Violation(path, RejectReason.MISSING, "required, but missing")
     if detail["type"] not in _CODES and detail["input"] is None:
         return Violation(path, RejectReason.MISSING, "required, but null")
-    found = repr(detail["input"])[:FOUND_CHARS_MAX]
+    found = _SHORT.repr(detail["input"])[:FOUND_CHARS_MAX]
     reason = _CODES.get(detail["type"], RejectReason.WRONG_TYPE)
     return Violation(path, reason, f"{detail['msg']}; found {found}")

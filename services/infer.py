@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from schemas.errors import SetupError
 from schemas.types import DECIMAL_DIGITS_MAX
 
 INT64 = range(-(2**63), 2**63)
@@ -106,7 +107,7 @@ class _Module:
             number += 1
             name = f"{wanted}Record{number if number > 2 else ''}"  # noqa: PLR2004 - the second has none
         self.names.add(name)
-        body = "\n".join(member.line for member in members) or "    pass"
+        body = "\n".join(member.line for member in members)
         self.models.append(f"class {name}(BaseModel):\n{body}")
         return name
 
@@ -115,9 +116,14 @@ def contract_text(stream: str, records: Sequence[Mapping[str, Any]], origin: str
     """The source of a contract that every record fulfils. ``origin`` says where they are from.
 
     Numbers with a point must be Decimal, as :func:`services.samples.read_samples` gives them.
+    Raises SetupError where no record has a field.
     """
     module = _Module(set(_keys(records)))
     members = _members(records, module, 0)
+    if not members:
+        raise SetupError(
+            "no record has a field", where=origin, remedy="give samples with something in them"
+        )
     model = module.add(_class_name(stream.rpartition(".")[2]), members)
     body = "\n\n\n".join(module.models)
     keys = [m.name for m in members if m.unique and not m.optional and _may_be_key(m)]
@@ -172,6 +178,8 @@ def _members(records: Sequence[Mapping[str, Any]], module: _Module, depth: int) 
     columns: dict[str, list[Any]] = {}
     for record in records:
         for key, value in record.items():
+            if not key:  # no field can stand for it; it stays in _extra
+                continue
             columns.setdefault(key, []).append(value)
     names = _names(columns)
     return [_member(key, names[key], values, (len(records), module, depth))
@@ -306,7 +314,8 @@ def _objects(key: str, values: Sequence[dict[str, Any]], module: _Module, depth:
         return Guess(JSON_VALUE, "too deep or too wide for a model")
     if len(keys) >= MAP_KEYS_MIN and share <= MAP_SHARE_MAX:
         return Guess(JSON_VALUE, f"a map of {len(keys)} keys rather than a model")
-    return Guess(module.add(_class_name(key), _members(values, module, depth + 1)))
+    members = _members(values, module, depth + 1)
+    return Guess(module.add(_class_name(key), members) if members else JSON_VALUE)
 
 
 def _names(keys: Iterable[str]) -> dict[str, str]:

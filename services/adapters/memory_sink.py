@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from schemas.errors import SluiceError
+from schemas.errors import SluiceError, TransientError
 from schemas.events import Record
 
 RECORD_BYTES_MAX = 1_000_000
@@ -12,13 +12,14 @@ RECORD_BYTES_MAX = 1_000_000
 class MemorySink:
     """Keeps the records, or raises ``failure``; publishers wait while ``gate`` is clear."""
 
-    def __init__(self, record_bytes_max: int = RECORD_BYTES_MAX) -> None:
+    def __init__(self, seconds_max: float = 2.5, record_bytes_max: int = RECORD_BYTES_MAX) -> None:
         self.records: list[Record] = []
         self.failure: SluiceError | None = None
         self.gate = asyncio.Event()
         self.gate.set()
         self.closed = False
         self.pending = 0
+        self.seconds_max = seconds_max
         self.record_bytes_max = record_bytes_max
         self.dead_letter_bytes_max = 8 * record_bytes_max
 
@@ -27,13 +28,16 @@ class MemorySink:
         del seconds_max
 
     async def publish(self, records: Sequence[Record]) -> None:
-        """Kept on return."""
+        """Kept on return. Raises TransientError after ``seconds_max`` before a closed gate."""
         self.pending += len(records)
         try:
-            await self.gate.wait()
+            async with asyncio.timeout(self.seconds_max):
+                await self.gate.wait()
             if self.failure is not None:
                 raise self.failure
             self.records += records
+        except TimeoutError:
+            raise TransientError("the gate did not open in time") from None
         finally:
             self.pending -= len(records)
 

@@ -33,7 +33,11 @@ app.add_typer(dead, name="dead")
 Stream = Annotated[str | None, typer.Option("--stream", help="Only of this stream.")]
 Reason = Annotated[
     RejectReason | None,
-    typer.Option("--reason", help="Only with this reason.", metavar="CODE"),
+    typer.Option(
+        "--reason",
+        help="Only with this reason; see docs/reference/reject-reasons.md.",
+        metavar="CODE",
+    ),
 ]
 Since = Annotated[
     str | None,

@@ -22,12 +22,11 @@ def render_cli() -> str:
         "# Command line\n",
         (
             "Answers go to standard output, errors and notices to standard error. An error says "
-            "what, where and what to do next; with `--json` it is a JSON object.\n"
+            "what, where and what to do next; with `--json` it is a JSON object. `--help` after "
+            "any command explains it; `sluice --version` names the version.\n"
         ),
         "## Exit codes\n",
         _table(("code", "when"), ((f"`{c}`", t) for c, t in comments_of(ExitCode).items())),
-        "## Options of every command\n",
-        _table(("option", "what"), (("`--version`", "Show the version."), ("`--help`", "Help."))),
     ]
     for name, one in _leaves(command, ("sluice",)):
         parts += [f"## {name}\n", f"{_prose(one.help)}\n", f"```\n{_usage(name, one)}\n```\n"]
@@ -67,10 +66,6 @@ def _row(parameter: Any) -> tuple[str, str, str]:  # noqa: ANN401 - see above
     what = parameter.help or ""
     if parameter.envvar:
         what += f" Variable: `{parameter.envvar}`."
-    choices = getattr(parameter.type, "choices", None)
-    if choices:
-        codes = (f"`{getattr(choice, 'value', choice)}`" for choice in choices)
-        what += f" One of {', '.join(codes)}."
     empty = parameter.default is None or parameter.default is False
     return names, what, "" if empty else f"`{parameter.default}`"
 

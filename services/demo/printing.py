@@ -7,13 +7,16 @@ from rich.table import Table
 from services.demo.measured import Spread
 from services.demo.report import Report
 
+EXAMPLE_CHARACTERS = 20  # at least
+DEAD_CHARACTERS = 75  # that the other columns of the dead letters take
+
 
 def show(report: Report, console: Console) -> None:
     """Print everything."""
     for table in (
         _tables(report),
         _carriers(report),
-        _dead(report),
+        _dead(report, max(EXAMPLE_CHARACTERS, console.width - DEAD_CHARACTERS)),
         _rates(report),
         _latencies(report),
         _fresh(report),
@@ -64,16 +67,16 @@ def _carriers(report: Report) -> Table:
     return table
 
 
-def _dead(report: Report) -> Table:
+def _dead(report: Report, room: int) -> Table:
     table = _table(
         "Dead letters", "stream", "stage", "reason", "example", "count", "expected", left=4
     )
-    table.columns[3].no_wrap = True
-    table.columns[3].overflow = "ellipsis"
     expected, facts = report.expected, report.facts
     for letter in sorted(facts.dead.keys() | expected.dead.keys()):
         example = facts.details.get(letter, "")
         counts = (f"{facts.dead[letter]:,}", f"{expected.dead[letter]:,}")
+        if len(example) > room:
+            example = example[: room - 3] + "..."
         table.add_row(*letter, example, *counts)
     return table
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -18,15 +19,12 @@ class Teller:
 
     console: Console
     clock: Clock
-    began: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.began = self.clock.monotonic()
+    began_at: float = field(default_factory=lambda: psutil.Process().create_time())  # epoch
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
-        return self.clock.monotonic() - self.began
+        """Since the process was started: importing counts as well."""
+        return self.clock.now() / 1e6 - self.began_at
 
     def say(self, text: str) -> None:
         """One line."""

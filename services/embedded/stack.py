@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +28,29 @@ class Endpoints:
     owned: bool = False  # by this process
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The embedded parts, for their owner; None for what the project does not embed."""
+
+    kafka: EmbeddedKafka | None
+    warehouse: EmbeddedWarehouse | None
+
+
+def parts_of(settings: Settings) -> Parts:
+    """What the settings embed, not started."""
+    return Parts(
+        _kafka(settings) if settings.embedded_kafka else None,
+        _warehouse(settings) if settings.embedded_warehouse else None,
+    )
+
+
 @contextmanager
-def embedded(settings: Settings, clock: Clock) -> Iterator[Endpoints]:
+def embedded(
+    settings: Settings, clock: Clock, make: Callable[[Settings], Parts] = parts_of
+) -> Iterator[Endpoints]:
     """What the settings embed, running: another process's, or else our own until the exit.
 
-    Raises SetupError when something does not come up.
+    ``make`` builds our own. Raises SetupError when something does not come up.
     """
     if not settings.embedded_kafka and not settings.embedded_warehouse:
         yield Endpoints()
@@ -41,7 +59,7 @@ def embedded(settings: Settings, clock: Clock) -> Iterator[Endpoints]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "stack.lock").open("a") as lock, ExitStack() as stack:
         if _taken(lock):
-            yield _started(settings, stack, folder / "stack.json")
+            yield _started(make(settings), stack, folder / "stack.json")
         else:
             yield _found(folder, clock)
 
@@ -55,10 +73,9 @@ def _taken(lock: TextIO) -> bool:
     return True
 
 
-def _started(settings: Settings, stack: ExitStack, file: Path) -> Endpoints:
+def _started(parts: Parts, stack: ExitStack, file: Path) -> Endpoints:
     file.unlink(missing_ok=True)
-    kafka = _kafka(settings) if settings.embedded_kafka else None
-    warehouse = _warehouse(settings) if settings.embedded_warehouse else None
+    kafka, warehouse = parts.kafka, parts.warehouse
     if warehouse is not None:  # the slower one goes on starting beside it
         warehouse.launch()
         stack.callback(warehouse.stop)

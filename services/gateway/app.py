@@ -2,10 +2,10 @@
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import Any, assert_never
 
 import structlog
 
@@ -19,6 +19,7 @@ from schemas.events import Delivery, Record
 from services.gateway import door, responses
 from services.gateway.ports import GatewayPorts
 from services.gateway.responses import Response
+from services.gateway.tally import Tally
 from services.settings import Gateway as GatewaySettings
 
 _log = structlog.get_logger("gateway")
@@ -50,6 +51,7 @@ class Gateway:
         )
         self._thread = ThreadPoolExecutor(1, "gateway-large-bodies")
         self._silent_until = 0.0
+        self.tally = Tally(ports.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -60,9 +62,7 @@ class Gateway:
         if response is None:
             return  # the client has gone
         name = source.name if source is not None else "unknown"
-        self._ports.metrics.count("gateway_requests", source=name, status=str(response.status))
-        if response.reason is not None:
-            self._ports.metrics.count("gateway_refusals", source=name, reason=response.reason)
+        self.tally.answered(name, response.status, response.reason)
         await _send(response, receive, send)
 
     async def _respond(
@@ -90,11 +90,11 @@ class Gateway:
             method=scope["method"],
             url=f"{scope['path']}?{query}" if query else scope["path"],
         )
+        if delivery.method != "POST":
+            return self._unsigned(delivery, source)
         started = self._ports.clock.monotonic()
         response = await self._answer_in_time(delivery, source)
-        seconds = self._ports.clock.monotonic() - started
-        self._ports.metrics.observe("gateway_ack_seconds", seconds, source=source.name)
-        self._ports.metrics.count("gateway_bytes", len(body), source=source.name)
+        self.tally.read(source.name, len(body), self._ports.clock.monotonic() - started)
         return response
 
     def _refusal(
@@ -135,21 +135,28 @@ class Gateway:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _answer_in_time(self, delivery: Delivery, source: WebhookSource) -> Response:
-        """The answer, after ``ack_seconds_max`` at the latest."""
+        """The answer, after ``ack_seconds_max`` and a little at the latest.
+
+        What is read at once waits for nothing but the sink, which keeps that time itself.
+        """
+        read = partial(steps.receive, delivery, source, self._ports.encoders, self._limits)
+        if self._small(delivery):
+            return await self._settled(read(), source)
         try:
             async with asyncio.timeout(self._settings.ack_seconds_max):
-                return await self._take_in(delivery, source)
+                outcome = await asyncio.get_running_loop().run_in_executor(self._thread, read)
+                return await self._settled(outcome, source)
         except TimeoutError:
-            return responses.problem(_unavailable("no acknowledgement by the broker in time"))
+            return responses.problem(_unavailable("the events could not be stored in time"))
 
-    async def _take_in(self, delivery: Delivery, source: WebhookSource) -> Response:
-        """Read the delivery, publish what it became, and only then say so."""
-        if delivery.method != "POST":
-            answer = steps.handshake(delivery, source)
-            if answer is None:
-                return responses.problem(door.wrong_method(source))
-            return responses.answered(answer)
-        outcome = await self._outcome(delivery, source)
+    def _small(self, delivery: Delivery) -> bool:
+        packed = "content-encoding" in delivery.headers
+        return len(delivery.body) <= (INLINE_GZIP_BYTES_MAX if packed else INLINE_BYTES_MAX)
+
+    async def _settled(
+        self, outcome: Refusal | Answer | Received, source: WebhookSource
+    ) -> Response:
+        """Publish what the delivery became, and only then say so."""
         match outcome:
             case Refusal():
                 return responses.problem(outcome, challenge=source.challenge)
@@ -160,21 +167,23 @@ class Gateway:
                 if refusal is not None:
                     return responses.problem(refusal)
                 return responses.receipt(outcome)
+            case _ as unreachable:
+                assert_never(unreachable)
 
-    async def _outcome(
-        self, delivery: Delivery, source: WebhookSource
-    ) -> Refusal | Answer | Received:
-        packed = "content-encoding" in delivery.headers
-        if len(delivery.body) <= (INLINE_GZIP_BYTES_MAX if packed else INLINE_BYTES_MAX):
-            return steps.receive(delivery, source, self._ports.encoders, self._limits)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._thread, steps.receive, delivery, source, self._ports.encoders, self._limits
-        )
+    def _unsigned(self, delivery: Delivery, source: WebhookSource) -> Response:
+        """The answer to a method other than POST."""
+        answer = steps.handshake(delivery, source)
+        if answer is None:
+            return responses.problem(door.wrong_method(source))
+        return responses.answered(answer)
 
     async def _published(self, received: Received) -> Refusal | None:
         """Events and dead letters in the log together, or why not."""
-        dead = self._ports.dead_letters(received.rejections) if received.rejections else ()
-        records = (*received.records, *dead)
+        records = received.records
+        dead: tuple[Record, ...] = ()
+        if received.rejections:
+            dead = tuple(self._ports.dead_letters(received.rejections))
+            records = (*records, *dead)
         refusal = self._unfit(len(records), dead)
         if refusal is not None or not records:
             return refusal
@@ -186,8 +195,8 @@ class Gateway:
             self._tell(error)
             return _unavailable("the broker did not take the events", error)
         finally:
-            self._ports.metrics.gauge("gateway_in_flight_events", sink.pending)
-        self._count(received)
+            self.tally.waiting(sink.pending)
+        self.tally.stored([record.topic for record in received.records], received.rejections)
         return None
 
     def _tell(self, error: SluiceError) -> None:
@@ -196,19 +205,6 @@ class Gateway:
         if now >= self._silent_until:
             self._silent_until = now + LOG_SECONDS
             _log.error("events are not acknowledged", error=str(error))
-
-    def _count(self, received: Received) -> None:
-        metrics = self._ports.metrics
-        if len(received.records) == 1:
-            metrics.count("gateway_events", stream=received.records[0].topic)
-        else:
-            for stream, number in Counter(record.topic for record in received.records).items():
-                metrics.count("gateway_events", number, stream=stream)
-        if not received.rejections:
-            return
-        dead = Counter((one.stream, one.reason) for one in received.rejections)
-        for (stream, reason), number in dead.items():
-            metrics.count("gateway_events_dead", number, stream=stream, reason=reason)
 
     def _unfit(self, count: int, dead: Sequence[Record]) -> Refusal | None:
         """A refusal if there is no room for the records, or a dead letter is too large."""

@@ -31,8 +31,9 @@ class Sink(Protocol):
     async def publish(self, records: Sequence[Record]) -> None:
         """Durable (acks=all, idempotent) on return, in order.
 
-        Raises TransientError or SetupError if not all are known to be durable: some may have
-        been written all the same, or may be later. Callers that are cancelled know no more.
+        Never takes longer than the sink's own time, which is ``ack_seconds_max``. Raises
+        TransientError or SetupError if not all are known to be durable: some may have been
+        written all the same, or may be later. Callers that are cancelled know no more.
         """
 
     async def close(self, seconds_max: float) -> None:

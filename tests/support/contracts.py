@@ -1,18 +1,21 @@
-"""Hypothesis strategies: contracts of all field types, and JSON records that fit them or not."""
+"""Contracts of all field types and JSON records that fit them or not, drawn from a seed.
+
+Hypothesis draws the seed; what follows from it is made by plain functions, a hundred times faster
+than strategies that depend on each other. A failing seed is printed, and makes the same again.
+"""
 
 import datetime as dt
 import enum
 import itertools
+import random
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal, cast
 
 import orjson
 from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
 from pydantic import BaseModel, Field, JsonValue, create_model
 from pydantic.fields import FieldInfo
 
@@ -20,7 +23,10 @@ from schemas.contract import Contract
 from schemas.events import Incoming
 
 RECEIVED = 1_795_000_000_123_456
-Values = SearchStrategy[Any]
+Random = random.Random
+Draw = Callable[[Random], Any]
+DRAWS = st.integers(0, 2**48).map(Random)
+CANONICAL, CONVERTIBLE, WRONG = "canonical", "convertible", "wrong"
 _numbers = itertools.count()
 
 
@@ -43,101 +49,142 @@ class Kind:
     """A field's annotation, with JSON values in canonical form, convertible, and wrong."""
 
     annotation: Any
-    canonical: Values
-    convertible: Values
-    wrong: Values
+    canonical: Draw
+    convertible: Draw
+    wrong: Draw
     default: Any = None
 
+    def value(self, rng: Random, form: str) -> Any:
+        """A value of that form."""
+        draw: Draw = getattr(self, form)
+        return draw(rng)
 
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
-    ["", "é", "\0", "𝄞 clef", "x" * 5_000, '{"a": 1}', "1", "null", "\u2028"]
-)
-NEVER = st.sampled_from([{}, [], {"a": 1}, [[1]]])
-INTS = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 300)
-STAMPS = st.datetimes(dt.datetime(1000, 1, 2), dt.datetime(2999, 12, 30))  # noqa: DTZ001 - UTC by contract
-OFFSETS = st.sampled_from(["", "Z", "+00:00", "-00:00", "+05:30", "-13:59", "+14:00", "-23:59"])
-JSON = st.recursive(
-    st.none() | st.booleans() | INTS | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
-    max_leaves=5,
-)
+
+def one_of(*values: Any) -> Draw:
+    """One of these; what can be called draws."""
+
+    def draw(rng: Random) -> Any:
+        value = rng.choice(values)
+        return value(rng) if callable(value) else value
+
+    return draw
+
+
+_PLAIN = "abc 019-_/ÄßéЖ中\u2028𝄞\0\"\\{}[],:|@"
+
+
+def text(rng: Random) -> str:
+    """Mostly short, sometimes of other scripts, empty, long, or like JSON."""
+    if rng.random() < 0.2:
+        return rng.choice(["", "\0", "x" * 5_000, '{"a": 1}', "1", "null", "true", "a|b", "a\\@b"])
+    return "".join(rng.choices(_PLAIN, k=rng.randrange(8)))
+
+
+def integer(rng: Random) -> int:
+    """Of 64 bits: small, large, and the edges."""
+    edges = (0, -1, 63, 64, -64, -65, 2**31, 2**53 + 1, 2**63 - 1, -(2**63))
+    return rng.choice((rng.randrange(300), rng.randrange(-(2**63), 2**63), rng.choice(edges)))
+
+
+def number(rng: Random) -> float:
+    """Finite."""
+    edges = (0.0, -0.0, 0.1, 1e16, 1e-7, 5e-324, 1.7976931348623157e308, -1.5, 1 / 3)
+    return rng.choice((rng.uniform(-1e3, 1e3), rng.choice(edges), float(rng.randrange(99))))
+
+
+def json_value(rng: Random, depth: int = 2) -> Any:
+    """Any JSON."""
+    kind = rng.randrange(7 if depth else 5)
+    if kind == 5:
+        return [json_value(rng, depth - 1) for _ in range(rng.randrange(3))]
+    if kind == 6:
+        return {text(rng): json_value(rng, depth - 1) for _ in range(rng.randrange(3))}
+    return (None, rng.random() < 0.5, integer(rng), number(rng), text(rng))[kind]
+
+
+def stamp(rng: Random) -> dt.datetime:
+    """Naive, of the years 1000 to 2999, every microsecond."""
+    first = dt.datetime(1000, 1, 2)  # noqa: DTZ001 - its offset is drawn apart
+    days = rng.choice((rng.randrange(730_000), 354_284 + rng.randrange(3)))  # the epoch as well
+    micros = rng.choice((0, 123_000, 1, 999_999, rng.randrange(10**6)))
+    return first + dt.timedelta(days, rng.randrange(86_400), micros)
+
+
+def _offset(rng: Random) -> str:
+    return rng.choice(["", "Z", "+00:00", "-00:00", "+05:30", "-13:59", "+14:00", "-23:59"])
+
+
+def _uuid(rng: Random) -> uuid.UUID:
+    return uuid.UUID(int=rng.getrandbits(128))
+
+
+def decimal_text(rng: Random, digits: int, places: int) -> str:
+    """A decimal of at most that many digits, point included where there are places."""
+    unscaled = rng.choice((rng.randrange(10**digits), 10**digits - 1, 0, 1, rng.randrange(10)))
+    figures = str(unscaled).rjust(places + 1, "0")
+    plain = f"{figures[:-places]}.{figures[-places:]}" if places else figures
+    return f"-{plain}" if rng.random() < 0.4 else plain
 
 
 def _decimal(digits: int, places: int) -> Kind:
-    unscaled = st.integers(-(10**digits) + 1, 10**digits - 1)
-    exact = unscaled.map(lambda n: f"{Decimal(n).scaleb(-places):f}" if digits <= 28 else str(n))  # noqa: PLR2004 - the default context
-    large = unscaled.map(lambda n: _point(n, places))
+    other = ("0", "-0", "0.0", "0.10", "00", "1e-1", 0.5, 0, " 0 ", "+0", "0e5", -0.0, "0.000", ".5")
     return Kind(
         Annotated[Decimal, Field(max_digits=digits, decimal_places=places)],
-        exact if digits <= 28 and places < digits else large,  # noqa: PLR2004 - the default context
-        st.sampled_from(["0", "-0", "0.0", "0.10", "00", "1e-1", 0.5, 0, " 0 ", "+0", "0e5", -0.0]),
-        st.sampled_from(["x", "1" * 40, "٣", "NaN", "Infinity", 1e300, True, ""]) | NEVER,
+        lambda rng: decimal_text(rng, digits, places),
+        one_of(*other),
+        one_of("x", "1" * 40, "٣", "NaN", "Infinity", 1e300, True, "", {}, []),
         Decimal(0),
     )
 
 
-def _point(unscaled: int, places: int) -> str:
-    """The text of ``unscaled`` with the point ``places`` from its end."""
-    digits = str(abs(unscaled)).rjust(places + 1, "0")
-    text = f"{digits[:-places]}.{digits[-places:]}" if places else digits
-    return f"-{text}" if unscaled < 0 else text
-
-
+NEVER = one_of({}, [], {"a": 1}, [[1]])
 SCALARS: tuple[Kind, ...] = (
-    Kind(bool, st.booleans(), st.sampled_from(["yes", 0, 1, "false", 1.0]), NEVER | TEXTS, True),
-    Kind(int, INTS, st.sampled_from(["12", 3.0, True, " 7 ", "1_000"]), NEVER, 7),
-    Kind(int, INTS, st.just("-5"), st.sampled_from([2**63, 2**64 - 1, 1e30, 1.5, "x", -1e19]), 7),
+    Kind(bool, one_of(True, False), one_of("yes", 0, 1, "false", 1.0), one_of(NEVER, "x"), True),
+    Kind(int, integer, one_of("12", 3.0, True, " 7 ", "1_000"), one_of(NEVER, 2**63, 1e30), 7),
+    Kind(int, integer, one_of("-5"), one_of(2**64 - 1, 1.5, "x", -1e19, "9" * 30), 7),
     Kind(
         float,
-        st.floats(allow_nan=False, allow_infinity=False) | INTS,
-        st.sampled_from(["1.5", True, "NaN", "-inf", 2**64 - 1]),
-        NEVER | st.just("x"),
+        one_of(number, integer),
+        one_of("1.5", True, "NaN", "-inf", 2**64 - 1),
+        one_of(NEVER, "x"),
         0.5,
     ),
-    Kind(str, TEXTS, TEXTS, NEVER | INTS, "none"),
-    Kind(bytes, TEXTS, TEXTS, NEVER | INTS, b"none"),
+    Kind(str, text, text, one_of(NEVER, 1, 1.5), "none"),
+    Kind(bytes, text, text, one_of(NEVER, 1), b"none"),
     Kind(
         dt.date,
-        st.dates().map(dt.date.isoformat) | st.just("1970-01-01"),
-        st.sampled_from([0, "2024-02-29T00:00:00", 86400, "1582-10-10", "0001-01-01"]),
-        st.sampled_from(["2023-02-29", "2024-13-01", "x", "2024-1-1", "２０２４-01-01"]) | NEVER,
+        lambda rng: stamp(rng).date().isoformat(),
+        one_of(0, "2024-02-29T00:00:00", 86400, "1582-10-10", "0001-01-01", "9999-12-31"),
+        one_of("2023-02-29", "2024-13-01", "x", "2024-1-1", "２０２４-01-01", NEVER),
         dt.date(1970, 1, 1),
     ),
     Kind(
         dt.time,
-        st.times().map(dt.time.isoformat),
-        st.sampled_from(["10:00", "10:00:00Z", "10:00:00+02:00", 5, "00:00:00.1234567"]),
-        st.sampled_from(["24:00:00", "x", "10"]) | NEVER,
+        lambda rng: stamp(rng).time().isoformat(),
+        one_of("10:00", "10:00:00Z", "10:00:00+02:00", 5, "00:00:00.1234567"),
+        one_of("24:00:00", "x", "10", NEVER),
         dt.time(1, 2, 3, 4),
     ),
     Kind(
         dt.datetime,
-        st.builds(lambda at, offset: at.isoformat() + offset, STAMPS, OFFSETS),
-        st.sampled_from([0, 1.5, "2024-01-01", "2024-01-01 10:00:00", 1700000000000, "1e3"])
-        | st.just("2024-01-01T10:00:00.1234567Z"),
-        st.sampled_from(
-            ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "2023-02-29T00:00:00Z", "x"]
-        )
-        | NEVER,
+        lambda rng: stamp(rng).isoformat() + _offset(rng),
+        one_of(0, 1.5, "2024-01-01", "2024-01-01 10:00:00", "2024-01-01T10:00:00.1234567Z", "1e3"),
+        one_of("0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "2023-02-29T00:00:00Z"),
         dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
     ),
     Kind(
         uuid.UUID,
-        st.uuids().map(str),
-        st.uuids().map(lambda u: u.hex) | st.uuids().map(lambda u: f"{{{u}}}".upper()),
-        st.sampled_from(["x", "00000000-0000-0000-0000-00000000000g"]) | NEVER,
+        lambda rng: str(_uuid(rng)),
+        one_of(lambda rng: _uuid(rng).hex, lambda rng: f"{{{_uuid(rng)}}}".upper()),
+        one_of("x", "00000000-0000-0000-0000-00000000000g", NEVER),
     ),
-    Kind(JsonValue, JSON, JSON, JSON, {"a": [1]}),
-    Kind(dict[str, Any], st.dictionaries(TEXTS, JSON, max_size=2), st.just({}), st.just([1])),
-    Kind(int | str, INTS | TEXTS, INTS, st.just([])),
-    _decimal(38, 9),
-    _decimal(38, 0),
-    _decimal(4, 4),
-    _decimal(6, 2),
-    _decimal(20, 5),
-    Kind(Literal["a", "b"], st.sampled_from("ab"), st.just("a"), st.sampled_from(["c", 1]), "b"),
-    Kind(Colour, st.sampled_from(["red", "green"]), st.just("red"), st.just("blue"), Colour.red),
-    Kind(Engine, st.sampled_from(["4 Cycle", "Turbo-jet"]), st.just("4 Cycle"), st.just(4)),
+    Kind(JsonValue, json_value, json_value, json_value, {"a": [1]}),
+    Kind(dict[str, Any], one_of({}, {"a": None}), lambda rng: {"b": json_value(rng)}, one_of([1])),
+    Kind(int | str, one_of(integer, text), integer, one_of([], {})),
+    *(_decimal(*form) for form in ((38, 9), (38, 0), (4, 4), (6, 2), (20, 5), (38, 38))),
+    Kind(Literal["a", "b"], one_of("a", "b"), one_of("a"), one_of("c", 1, NEVER), "b"),
+    Kind(Colour, one_of("red", "green"), one_of("red"), one_of("blue", 1), Colour.red),
+    Kind(Engine, one_of("4 Cycle", "Turbo-jet"), one_of("4 Cycle"), one_of(4)),
 )
 
 
@@ -145,82 +192,88 @@ def optional(kind: Kind) -> Kind:
     """The same, or null."""
     return Kind(
         kind.annotation | None,
-        st.none() | kind.canonical,
-        st.none() | kind.convertible,
+        one_of(None, kind.canonical, kind.canonical),
+        one_of(None, kind.convertible),
         kind.wrong,
     )
 
 
 def _list(kind: Kind) -> Kind:
+    def draw(*forms: str) -> Draw:
+        return lambda rng: [kind.value(rng, rng.choice(forms)) for _ in range(rng.randrange(4))]
+
     return Kind(
         list[kind.annotation],  # type: ignore[name-defined] # built at run time
-        st.lists(kind.canonical, max_size=3),
-        st.lists(kind.canonical | kind.convertible, max_size=3),
-        st.lists(kind.wrong, min_size=1, max_size=2) | st.sampled_from(["x", {}, 1]),
+        draw(CANONICAL),
+        draw(CANONICAL, CONVERTIBLE),
+        one_of(lambda rng: [kind.wrong(rng)], "x", {}, 1, [None]),
     )
 
 
 def _map(kind: Kind) -> Kind:
+    def draw(*forms: str) -> Draw:
+        return lambda rng: {
+            text(rng): kind.value(rng, rng.choice(forms)) for _ in range(rng.randrange(4))
+        }
+
     return Kind(
         dict[str, kind.annotation],  # type: ignore[name-defined] # built at run time
-        st.dictionaries(TEXTS, kind.canonical, max_size=3),
-        st.dictionaries(TEXTS, kind.canonical | kind.convertible, max_size=3),
-        st.dictionaries(TEXTS, kind.wrong, min_size=1, max_size=2) | st.sampled_from(["x", []]),
+        draw(CANONICAL),
+        draw(CANONICAL, CONVERTIBLE),
+        one_of(lambda rng: {"k": kind.wrong(rng)}, "x", [], {"k": None}),
     )
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A model, and the strategies of its fields by their names in JSON."""
+    """A model, and the kinds of its fields by their names in JSON."""
 
     model: type[BaseModel]
     fields: dict[str, Kind]
 
-    def record(self, *names: str) -> Values:
-        """Records whose members come from these strategies of each kind."""
-        return st.fixed_dictionaries(
-            {},
-            optional={
-                name: st.one_of(*(getattr(kind, n) for n in names))
-                for name, kind in self.fields.items()
-            },
-        )
+    def complete(self, rng: Random) -> dict[str, Any]:
+        """Every field, in canonical form."""
+        return {name: kind.canonical(rng) for name, kind in self.fields.items()}
 
-    @property
-    def canonical(self) -> Values:
-        """Complete records, nothing to convert."""
-        return st.fixed_dictionaries({n: k.canonical for n, k in self.fields.items()})
+    def record(self, rng: Random, *forms: str) -> dict[str, Any]:
+        """Most fields, each in one of these forms."""
+        present = [name for name in self.fields if rng.random() < 0.9]
+        return {name: self.fields[name].value(rng, rng.choice(forms)) for name in present}
 
 
 def _record(shape: Shape) -> Kind:
     return Kind(
         shape.model,
-        shape.canonical | shape.record("canonical"),
-        shape.record("canonical", "convertible"),
-        shape.record("wrong") | st.sampled_from(["x", [], 1]),
+        one_of(shape.complete, lambda rng: shape.record(rng, CANONICAL)),
+        lambda rng: shape.record(rng, CANONICAL, CONVERTIBLE),
+        one_of(lambda rng: shape.record(rng, WRONG), "x", [], 1),
     )
 
 
-def _kinds(depth: int) -> SearchStrategy[Kind]:
-    scalars = st.sampled_from(SCALARS)
-    kinds = scalars | scalars | scalars
-    if depth:
-        inner = st.deferred(lambda: _kinds(depth - 1))
-        kinds |= inner.map(_list) | inner.map(_map) | shapes(depth - 1, 3).map(_record)
-    return kinds | kinds.map(optional) if depth else kinds.map(optional) | kinds
+def kind_of(rng: Random, depth: int) -> Kind:
+    """A scalar, or a list, map or record of kinds, ``depth`` levels at most."""
+    roll = rng.random()
+    if not depth or roll < 0.6:
+        kind = rng.choice(SCALARS)
+    elif roll < 0.73:
+        kind = _list(kind_of(rng, depth - 1))
+    elif roll < 0.8:
+        kind = _map(kind_of(rng, depth - 1))
+    else:
+        kind = _record(shape_of(rng, depth - 1, 3))
+    return optional(kind) if rng.random() < 0.3 else kind
 
 
-@st.composite
-def shapes(draw: st.DrawFn, depth: int = 2, fields_max: int = 6) -> Shape:
-    """Models of one to ``fields_max`` fields, with aliases and defaults."""
+def shape_of(rng: Random, depth: int = 2, fields_max: int = 6) -> Shape:
+    """A model of one to ``fields_max`` fields, with aliases and defaults."""
     fields: dict[str, Kind] = {}
     members: dict[str, tuple[Any, FieldInfo]] = {}
-    for number in range(draw(st.integers(1, fields_max))):
-        kind = draw(_kinds(depth))
-        name = f"f{number}"
-        source = f"f-{number} é" if draw(st.integers(0, 4)) == 0 else name
+    for place in range(rng.randint(1, fields_max)):
+        kind = kind_of(rng, depth)
+        name = f"f{place}"
+        source = f"f-{place} é" if rng.random() < 0.2 else name
         given: dict[str, Any] = {"alias": source} if source != name else {}
-        if kind.default is not None and draw(st.integers(0, 3)) == 0:
+        if kind.default is not None and rng.random() < 0.25:
             given["default"] = kind.default
         members[name] = (kind.annotation, Field(**given))
         fields[source] = kind
@@ -228,51 +281,48 @@ def shapes(draw: st.DrawFn, depth: int = 2, fields_max: int = 6) -> Shape:
     return Shape(make(f"Model{next(_numbers)}", **members), fields)
 
 
-@st.composite
-def contracts(draw: st.DrawFn, depth: int = 2) -> tuple[Contract, Shape]:
-    """Contracts with every combination of key, version and raw record."""
-    shape = draw(shapes(depth))
-    drawn = Contract(stream="shop.orders", model=shape.model)
-    flat = [f.name for f in drawn.fields if can_be_key(drawn, f.name)]
-    key = tuple(draw(st.lists(st.sampled_from(flat), max_size=2, unique=True))) if flat else ()
+def contract_of(rng: Random, shape: Shape) -> Contract:
+    """A contract with some key, version and raw record."""
+    flat = [f.name for f in Contract(stream="shop.orders", model=shape.model).fields]
+    flat = [name for name in flat if can_be_key(shape.model, name)]
+    key = tuple(rng.sample(flat, rng.randint(0, min(len(flat), 2))))
     rest = [name for name in flat if name not in key]
-    version = (draw(st.sampled_from(rest)),) if key and rest and draw(st.booleans()) else ()
-    keep_raw = draw(st.booleans())
-    contract = Contract(
-        stream="shop.orders", model=shape.model, key=key, version=version, keep_raw=keep_raw
+    version = (rng.choice(rest),) if key and rest and rng.random() < 0.5 else ()
+    return Contract(
+        stream="shop.orders",
+        model=shape.model,
+        key=key,
+        version=version,
+        keep_raw=rng.random() < 0.5,
     )
-    return contract, shape
 
 
-def can_be_key(contract: Contract, name: str) -> bool:
-    """Whether the contract accepts the field as a key."""
-    with suppress(ValueError):
-        Contract(stream=contract.stream, model=contract.model, key=(name,))
-        return True
-    return False
+def can_be_key(model: type[BaseModel], name: str) -> bool:
+    """Whether a contract accepts the field as a key."""
+    try:
+        Contract(stream="shop.orders", model=model, key=(name,))
+    except ValueError:
+        return False
+    return True
 
 
-def incoming(shape: Shape, *names: str) -> SearchStrategy[Incoming]:
-    """Records on their way to the encoder, unknown fields included."""
-    unknown = st.dictionaries(st.sampled_from(["u", "v", "_w"]), JSON, max_size=1)
-    values = st.builds(lambda known, more: more | known, shape.record(*names), unknown)
-    return st.builds(_incoming, values, st.none() | st.none() | st.text(max_size=5))
-
-
-def complete(shape: Shape) -> SearchStrategy[Incoming]:
-    """Records that need no conversion and lack nothing."""
-    return st.builds(_incoming, shape.canonical, st.none())
-
-
-def _incoming(value: dict[str, Any], event_id: str | None) -> Incoming:
+def incoming(value: dict[str, Any], event_id: str | None = None) -> Incoming:
+    """A record on its way to the encoder."""
     return Incoming(value, orjson.dumps(value), event_id, "shop", RECEIVED)
 
 
-def pages(shape: Shape, count_max: int = 24) -> SearchStrategy[list[Incoming]]:
-    """Pages: mostly complete records, between them all others."""
-    good = st.lists(complete(shape), min_size=8, max_size=count_max)
-    other = st.lists(incoming(shape, "canonical", "convertible", "wrong"), max_size=6)
-    return st.builds(lambda a, b: a + b, good, other).flatmap(st.permutations)
+def page_of(rng: Random, shape: Shape) -> list[Incoming]:
+    """Mostly complete records, among them all others, with unknown fields and given ids."""
+    page = []
+    for _ in range(rng.randint(8, 24)):
+        value = shape.complete(rng)
+        if rng.random() < 0.2:
+            forms = rng.choice([(CANONICAL,), (CANONICAL, CONVERTIBLE), (CANONICAL, WRONG)])
+            value = shape.record(rng, *forms)
+        if rng.random() < 0.2:
+            value = {rng.choice(["u", "_w"]): json_value(rng)} | value
+        page.append(incoming(value, text(rng) if rng.random() < 0.1 else None))
+    return page
 
 
 def leaves(value: object) -> Iterator[object]:

@@ -199,6 +199,7 @@ async def call(
         "headers": raw,
     }
     await app(scope, receive, send)
+    app.tally.tell()
     if not sent:
         return Reply(0, {}, b"")
     found = {k.decode(): v.decode("latin-1") for k, v in sent[0]["headers"]}

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import fastavro
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from producers import encode as module
@@ -13,12 +13,12 @@ from producers.encode import Encoded, StreamEncoder
 from schemas import avro
 from schemas.contract import Contract
 from schemas.events import Incoming
-from tests.support.contracts import contracts, leaves, pages
+from tests.support.contracts import DRAWS, Random, contract_of, leaves, page_of, shape_of
 
 SLOW = settings(
     deadline=None,
-    max_examples=150,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    max_examples=int(__import__('os').environ.get('N','150')),
+    phases=[Phase.generate], report_multiple_bugs=True
 )
 
 
@@ -41,10 +41,10 @@ def apart(encoder: StreamEncoder, page: list[Incoming]) -> Encoded:
 
 
 @SLOW
-@given(st.data())
-def test_a_page_is_encoded_as_its_records_one_by_one(data: st.DataObject) -> None:
-    contract, shape = data.draw(contracts())
-    page = data.draw(pages(shape))
+@given(DRAWS)
+def test_a_page_is_encoded_as_its_records_one_by_one(rng: Random) -> None:
+    shape = shape_of(rng)
+    contract, page = contract_of(rng, shape), page_of(rng, shape)
     encoder = StreamEncoder(contract, 7)
     together, single = encoder.encode(page), apart(encoder, page)
     assert together.ids == single.ids

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -77,11 +78,11 @@ class Makers:
         return self.made[-1], None
 
 
-def run(scenario: Callable[[GroupCommit, Makers], Any]) -> Makers:
+def run(scenario: Callable[[GroupCommit, Makers], Any], seconds_max: float = 2.5) -> Makers:
     makers = Makers()
 
     async def main() -> None:
-        sink = GroupCommit({}, 2.5, makers)
+        sink = GroupCommit({}, seconds_max, makers)
         try:
             await scenario(sink, makers)
         finally:
@@ -192,6 +193,21 @@ def test_a_cancelled_publisher_leaves_the_count_right() -> None:
         assert sink.pending == 0
 
     run(scenario)
+
+
+def test_without_a_report_publishing_ends_in_time() -> None:
+    async def scenario(sink: GroupCommit, makers: Makers) -> None:
+        makers.made[0].hold.clear()
+        started = time.monotonic()
+        with pytest.raises(TransientError, match="in time"):
+            await sink.publish(records("a", "b"))
+        assert 0.2 < time.monotonic() - started < 1
+        assert sink.pending == 2
+        makers.made[0].hold.set()
+        await sink.publish(records("c"))
+        assert sink.pending == 0
+
+    run(scenario, seconds_max=0.3)
 
 
 def test_a_fatal_error_gets_a_new_producer() -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import orjson
@@ -125,8 +126,13 @@ def test_gzip_of_several_members_is_inflated(parts: list[bytes]) -> None:
 def test_a_zip_bomb_is_stopped_at_the_limit() -> None:
     bomb = gzip.compress(b"\0" * 50_000_000)
     assert len(bomb) < 60_000
-    with pytest.raises(split.TooLargeError):
-        split.inflate(bomb, 1_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(split.TooLargeError):
+            split.inflate(bomb, 1_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
     with pytest.raises(split.TooLargeError):
         split.inflate(gzip.compress(b"ab") * 3, 5)
 

@@ -54,6 +54,7 @@ class GroupCommit:
         self.record_bytes_max = message_bytes_max(client)
         self.dead_letter_bytes_max = max(self.record_bytes_max, DEAD_LETTER_BYTES_MAX)
         self.pending = 0
+        self._seconds_max = seconds_max
         self._make = partial(
             make,
             client,
@@ -93,6 +94,9 @@ class GroupCommit:
 
     def _flush(self) -> None:
         buffer, self._buffer = self._buffer, []
+        asyncio.get_running_loop().call_later(
+            self._seconds_max, _expire, [waiter for waiter, _ in buffer]
+        )
         for waiter, records in buffer:
             if waiter.future.cancelled():
                 self._settle_some(waiter, len(records))
@@ -180,3 +184,10 @@ class GroupCommit:
         self._closing = seconds_max
         if started:
             await asyncio.to_thread(self._thread.join, seconds_max + 1)
+
+
+def _expire(waiters: Sequence[_Waiter]) -> None:
+    """One timer a turn: librdkafka looks at its own time limit about once a second only."""
+    for waiter in waiters:
+        if not waiter.future.done():
+            waiter.future.set_exception(TransientError("no acknowledgement in time", where=WHERE))

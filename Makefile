@@ -1,0 +1,80 @@
+# Everything that is done with this repository, by name. `make help` lists it.
+# Needs Python 3.11 or newer and make; what else is needed is put into .venv and .venv-uv here.
+
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .venv-uv/bin/uv)
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Coverage gates: share of lines and branches, in percent. They may only rise.
+CORE := schemas/*,producers/*,consumers/*
+CORE_MIN := 95
+REPO_MIN := 85
+
+SECONDS ?= 60
+SEED ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup hooks fmt check test cover demo bench chaos docs it clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(READY) ## make .venv as uv.lock says; every other target does so itself
+
+hooks: $(READY) ## run formatter, linter and types before every commit
+	@$(BIN)/pre-commit install
+
+$(READY): pyproject.toml uv.lock | $(UV)
+	@echo "setting up .venv as uv.lock says (the first time takes a minute)"
+	@$(UV) sync --quiet --locked --inexact --all-extras
+	@touch $@
+
+.venv-uv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "installing uv into .venv-uv"
+	@$(PYTHON) -m venv .venv-uv || { echo "on Debian: apt-get install python3-venv"; exit 1; }
+	@.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+fmt: $(READY) ## format, and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+check: $(READY) ## format, lint, types, architecture, dependencies
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/deptry .
+
+test: $(READY) ## all tests that need no Docker and no account
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest -q -m "not docker and not snowflake and not slow"
+	@$(BIN)/coverage combine --quiet
+
+cover: $(READY) ## what the last `make test` covered, against the gates
+	@$(BIN)/coverage report --include='$(CORE)' --fail-under=$(CORE_MIN)
+	@$(BIN)/coverage report --format=total --fail-under=$(REPO_MIN)
+
+demo: $(READY) ## a year of flights through the whole pipeline, audited
+	@$(BIN)/sluice demo $(ARGS)
+
+bench: $(READY) ## the benchmarks: loader, gateway, latency, deduplication (an hour)
+	@$(UV) sync --quiet --locked --inexact --all-extras --group bench
+	@for name in loader gateway latency dedupe; do $(BIN)/python -m benchmarks.$$name; done
+
+chaos: $(READY) ## processes are killed at random for SECONDS, from SEED; then the audit
+	@CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(BIN)/pytest -q tests/e2e/test_chaos.py -m slow --timeout=$$(($(SECONDS) + 300))
+
+docs: $(READY) ## write the reference pages again
+	@$(BIN)/sluice docs
+
+it: $(READY) ## the compose stack, and the tests that need Docker
+	@docker compose up --detach --build --wait
+	@$(BIN)/pytest -q -m docker --force-enable-socket
+	@docker compose exec -T loader sluice audit
+	@docker compose down
+
+clean: ## delete what was made here, but not .venv
+	@rm -rf .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

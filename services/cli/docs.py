@@ -1,0 +1,62 @@
+"""``sluice docs``: the reference pages of the repository, written from the code."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import SetupError
+from services import docs
+from services.cli.answers import notice
+from services.cli.app import answer, app
+from services.cli.reference import render_cli
+from services.exit_codes import ExitCode
+
+MARK = Path("services/docs.py")  # what makes a folder this repository
+
+Checkout = Annotated[Path, typer.Argument(metavar="DIR", help="The repository's folder.")]
+Check = Annotated[bool, typer.Option("--check", help="Write nothing; end with 1 if one is old.")]
+
+
+@app.command(name="docs", hidden=True)
+def docs_command(folder: Checkout = Path(), *, check: Check = False) -> None:
+    """Write the reference pages that are generated from the code."""
+
+    def run() -> ExitCode:
+        if not (folder / MARK).is_file():
+            raise SetupError(
+                "this is not the repository of Sluice",
+                where=str(folder.resolve()),
+                remedy="name its folder: sluice docs DIR",
+            )
+        old = stale(folder) if check else write(folder)
+        for path in old:
+            typer.echo(f"{'is old' if check else 'wrote'}: {path}")
+        if not old:
+            notice("every page is current")
+        return ExitCode.CHECK_FAILED if check and old else ExitCode.OK
+
+    answer("docs", run)
+
+
+def pages() -> dict[Path, str]:
+    """Every generated file, by its path from the top of the repository."""
+    return {**docs.pages(), Path("docs/reference/cli.md"): render_cli()}
+
+
+def stale(root: Path) -> list[Path]:
+    """The generated files below ``root`` that are missing or differ from the code."""
+    return [
+        path
+        for path, text in pages().items()
+        if not (root / path).is_file() or (root / path).read_text() != text
+    ]
+
+
+def write(root: Path) -> list[Path]:
+    """Bring the generated files up to date; those that changed."""
+    changed = stale(root)
+    for path in changed:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(pages()[path])
+    return changed

@@ -1,0 +1,302 @@
+"""A project folder on the embedded stack: one webhook source, one polled source, free ports."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consumers import ledger
+from consumers.books import Books
+from schemas.ports import Warehouse
+from services.adapters.clock import SystemClock
+from services.auditing import audit_project
+from services.bootstrap import Project
+from services.cli.applying import apply_project
+from services.cli.up import Member, asked, running
+from services.demo.folder import free_ports
+from services.embedded.kafka import EmbeddedKafka
+from services.embedded.process import Process, ProcessSpec
+from services.embedded.stack import Parts, embedded
+from services.embedded.warehouse import EmbeddedWarehouse
+from services.settings import load
+from tests.support.api import Api, Call, Reply, page
+from tests.support.warehouse import inject
+
+SECRET = "whsec_Y2hhb3MgbmVlZHMgYSBzZWNyZXQgdG9vLCBvZiBjb3Vyc2U="
+ORDERS, CONTACTS = "shop.orders", "crm.contacts"
+CONTACTS_PATH = "/contacts"
+PAGE_ROWS = 40
+STOP_SECONDS_MAX = 25.0  # as `sluice up` allows a loader
+
+_SETTINGS = """
+project = "chaos"
+
+[kafka]
+embedded = true
+partitions = 2
+options = {{ "session.timeout.ms" = 6000, "heartbeat.interval.ms" = 500 }}
+
+[gateway]
+port = {gateway}
+
+[admin]
+gateway_port = {gateway_admin}
+poller_port = {poller_admin}
+loader_port = {loader_admin}
+
+[loader]
+{loader}
+
+[poller]
+timeout_seconds = 5
+backoff_seconds_max = 2
+
+[sources.shop]
+kind = "webhook"
+secrets = ["file:shop.secret"]
+verify = {{ scheme = "standard_webhooks" }}
+stream = "shop.orders"
+event_id = "{{webhook-id}}"
+
+[sources.crm]
+kind = "rest"
+base_url = "{api}"
+
+[[sources.crm.streams]]
+stream = "crm.contacts"
+path = "{path}"
+records = "/contacts"
+pager = {{ kind = "cursor", token = "/next", size = {page_rows} }}
+cursor = {{ field = "changed", param = "since", format = "integer" }}
+sorted = true
+every = "1s"
+"""
+
+_ORDERS = '''
+import datetime as dt
+
+from pydantic import BaseModel, Field
+
+from schemas.contract import Contract
+
+
+class Order(BaseModel):
+    order_id: str = Field(min_length=1)
+    amount: float = Field(ge=0)
+    placed_at: dt.datetime
+
+
+CONTRACT = Contract(
+    stream="shop.orders", model=Order, key=("order_id",), business_date="placed_at"
+)
+'''
+
+_CONTACTS = '''
+from pydantic import BaseModel, Field
+
+from schemas.contract import Contract
+
+
+class Contact(BaseModel):
+    contact_id: str
+    changed: int = Field(ge=0)
+    name: str
+
+
+CONTRACT = Contract(
+    stream="crm.contacts", model=Contact, key=("contact_id",), version=("changed",)
+)
+'''
+
+
+@dataclass
+class Site:
+    """A project whose broker and warehouse run, owned by the test."""
+
+    root: Path
+    project: Project
+    kafka: EmbeddedKafka
+    warehouse: EmbeddedWarehouse
+    gateway_port: int
+    sessions: list[Warehouse] = field(default_factory=list)
+
+    @contextmanager
+    def up(self, *roles: str) -> Iterator[dict[str, Member]]:
+        """Processes as ``sluice up`` runs them: those of these roles, or all."""
+        if not roles:
+            with running(self.project) as members:
+                yield {member.role: member for member in members}
+            return
+        admin = self.project.settings.admin
+        members = {}
+        try:
+            for role in roles:
+                port: int = getattr(admin, f"{role}_port")
+                members[role] = Member(role, self.process(role, port), f"http://127.0.0.1:{port}")
+                members[role].process.launch()
+            for member in members.values():
+                member.process.wait_ready()
+            yield members
+        finally:
+            for member in members.values():
+                member.process.stop()
+
+    def process(self, role: str, port: int, name: str = "") -> Process:
+        """One process of the project with its admin port at ``port``, not started."""
+        url = f"http://127.0.0.1:{port}/live"
+        command = [sys.executable, "-m", "services.cli", role, "--project", str(self.root)]
+        return Process(
+            ProcessSpec(
+                name=name or role,
+                command=command,
+                folder=self.project.settings.state / "logs",
+                environ={f"SLUICE_ADMIN__{role.upper()}_PORT": str(port)},
+                ready=lambda: asked(url) is not None,
+                stop_seconds_max=STOP_SECONDS_MAX,
+            )
+        )
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """What the warehouse answers, in a session that outlives the call."""
+        if not self.sessions:
+            self.sessions.append(self.project.warehouse())
+        return [dict(row) for row in self.sessions[0].rows(sql)]
+
+    def execute(self, sql: str) -> int:
+        """One statement; the rows that it touched."""
+        self.rows("SELECT 1 AS ONE")
+        return self.sessions[0].execute(sql)
+
+    def count(self, table: str, where: str = "TRUE") -> int:
+        return int(self.rows(f"SELECT COUNT(*) AS N FROM {table} WHERE {where}")[0]["n"])
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """Where the warehouse stands, by topic and partition."""
+        found = self.rows(f"SELECT TOPIC, PART, NEXT_OFFSET FROM {ledger.OFFSETS}")
+        return {(r["topic"], int(r["part"])): int(r["next_offset"]) for r in found}
+
+    def faults(self, *rules: Mapping[str, object]) -> None:
+        """Replace the warehouse's fault rules."""
+        inject(self.warehouse.port, rules)
+
+    def audit(self) -> Books:
+        return audit_project(self.project)
+
+    def audit_command(self) -> tuple[int, dict[str, Any]]:
+        """``sluice audit --json``: its exit code and its answer."""
+        command = [sys.executable, "-m", "services.cli", "audit", "--json", "-C", str(self.root)]
+        done = subprocess.run(  # noqa: S603 - our own command
+            command, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode in {0, 1}, done.stdout + done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    def log_of(self, name: str) -> str:
+        """A process's whole log."""
+        return (self.project.settings.state / "logs" / f"{name}.log").read_text()
+
+
+@contextmanager
+def standing(root: Path, api: str = "http://127.0.0.1:9", **loader: float) -> Iterator[Site]:
+    """A new project in ``root``, applied, its broker and warehouse (with faults) running."""
+    root.mkdir(parents=True, exist_ok=True)
+    names = ("gateway", "gateway_admin", "poller_admin", "loader_admin")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    _write(root, ports, api, {"age_seconds_max": 1, "rows_max": 2000, **loader})
+    settings, clock = load(root), SystemClock()
+    kafka = EmbeddedKafka(settings.state / "kafka")
+    warehouse = EmbeddedWarehouse(
+        settings.state / "warehouse", idle_transaction_seconds=10, faults=True
+    )
+    with embedded(settings, clock, lambda _: Parts(kafka, warehouse)) as endpoints:
+        project = Project(settings, endpoints, clock)
+        apply_project(project)
+        site = Site(root, project, kafka, warehouse, ports["gateway"])
+        try:
+            yield site
+        finally:
+            for session in site.sessions:
+                session.close()  # type: ignore[attr-defined] # the Snowflake adapter's
+
+
+def _write(root: Path, ports: Mapping[str, int], api: str, loader: Mapping[str, float]) -> None:
+    lines = "\n".join(f"{name} = {value}" for name, value in loader.items())
+    text = _SETTINGS.format(
+        **ports, loader=lines, api=api, path=CONTACTS_PATH, page_rows=PAGE_ROWS
+    )
+    (root / "sluice.toml").write_text(text)
+    (root / "shop.secret").write_text(SECRET)
+    (root / "contracts").mkdir(exist_ok=True)
+    (root / "contracts" / "orders.py").write_text(_ORDERS)
+    (root / "contracts" / "contacts.py").write_text(_CONTACTS)
+
+
+class Contacts:
+    """What the polled source knows: more contacts every second, and now and then a bad mood."""
+
+    def __init__(self, per_second: float, draw: Callable[[], float]) -> None:
+        self._per_second = per_second
+        self._draw = draw
+        self._began = time.monotonic()
+        self._stopped: float | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def count(self) -> int:
+        """How many there are by now."""
+        until = self._stopped if self._stopped is not None else time.monotonic()
+        return int((until - self._began) * self._per_second)
+
+    def stop(self) -> None:
+        """No more from now on."""
+        self._stopped = time.monotonic()
+
+    def ids(self) -> set[str]:
+        """The event ids of all of them: key and version."""
+        return {f"c{n}@{n}" for n in range(self.count)}
+
+    def __call__(self, call: Call) -> Reply:
+        with self._lock:
+            mood = self._draw()
+        if mood < 0.02:
+            return Reply(503, b"{}")
+        if mood < 0.03:
+            return Reply(429, b"{}", {"Retry-After": "1"})
+        first = int(call.query.get("cursor", call.query.get("since", "0")))
+        after = min(self.count, first + int(call.query["limit"]))
+        found = [{"contact_id": f"c{n}", "changed": n, "name": f"N {n}"} for n in range(first, after)]
+        answer = page({"contacts": found, "next": str(after) if after < self.count else None})
+        return Reply(answer.status, answer.body, answer.headers, cut=60 if mood < 0.04 else None)
+
+
+def offer(api: Api, contacts: Contacts) -> None:
+    """Let the API answer with these contacts."""
+    api.route(CONTACTS_PATH, contacts)
+
+
+def kill_now(pid: int | None) -> bool:
+    """KILL, from outside; whether there was something to kill."""
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def until(holds: Callable[[], bool], seconds: float, what: str, pause: float = 0.2) -> float:
+    """Wait until it holds; the seconds that it took. Fails after ``seconds``."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds, f"not within {seconds:g} s: {what}"
+        time.sleep(pause)
+    return time.monotonic() - began
