@@ -17,8 +17,8 @@ from typing import Any
 from benchmarks.events import fill
 
 TOPIC = "bench.orders"
-EVENTS = 300_000
-ROUNDS = 1
+EVENTS = 2_000_000
+ROUNDS = 3
 
 
 def cpu_seconds() -> float:
@@ -78,10 +78,8 @@ def child(what: str, *arguments: str) -> dict[str, float]:
     return found
 
 
-def run(
-    bootstrap: str, events: int = EVENTS, connection: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """{name: {value, unit, baseline, ratio, target, met}}; fills the topic first."""
+def filled(bootstrap: str, events: int) -> str:
+    """A topic with so many events; made once a broker."""
     from services.adapters.kafka import KafkaAdmin, TopicSpec  # noqa: PLC0415
 
     topic = f"{TOPIC}{events}"
@@ -91,6 +89,19 @@ def run(
             [TopicSpec(topic, 2), TopicSpec(topic + ".dead", 1), TopicSpec("sluice.batches", 1)]
         )
         print(f"{events} events of {fill(bootstrap, topic, events)} bytes")
+    return topic
+
+
+def measured_load(bootstrap: str, events: int) -> dict[str, float]:
+    """The loader over a topic of so many events."""
+    return child("load", bootstrap, filled(bootstrap, events), str(events))
+
+
+def run(
+    bootstrap: str, events: int = EVENTS, connection: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """{name: {value, unit, baseline, ratio, target, met}}; fills the topic first."""
+    topic = filled(bootstrap, events)
     results = {}
     warehouse = json.dumps(dict(connection)) if connection else ""
     for name, target, extra in (

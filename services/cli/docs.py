@@ -11,6 +11,7 @@ from services.cli.answers import notice
 from services.cli.app import answer, app
 from services.cli.reference import render_cli
 from services.exit_codes import ExitCode
+from services.source_docs import sources_page
 
 MARK = Path("services/docs.py")  # what makes a folder this repository
 
@@ -41,7 +42,11 @@ def docs_command(folder: Checkout = Path(), *, check: Check = False) -> None:
 
 def pages() -> dict[Path, str]:
     """Every generated file, by its path from the top of the repository."""
-    return {**docs.pages(), Path("docs/reference/cli.md"): render_cli()}
+    return {
+        **docs.pages(),
+        Path("docs/reference/cli.md"): render_cli(),
+        Path("docs/reference/sources.md"): sources_page(),
+    }
 
 
 def stale(root: Path) -> list[Path]:

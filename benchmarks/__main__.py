@@ -1,0 +1,106 @@
+"""``make bench``: every figure with its ratio and target, as a table and in build/bench.json."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import dedupe, encoding, gateway, latency, loader
+from services.embedded.kafka import EmbeddedKafka
+from services.embedded.warehouse import EmbeddedWarehouse
+
+OUT = Path("build/bench.json")
+BACKLOG = 5_000_000
+FAUST_EVENTS = 50_000
+Results = dict[str, dict[str, Any]]
+
+
+def faust_baseline(bootstrap: str, loaded: Results) -> Results:
+    """The loader against a Faust agent on the same topic, per CPU second."""
+    topic = f"{loader.TOPIC}{loader.EVENTS}"
+    command = [sys.executable, "-m", "benchmarks.faust_agent", bootstrap, topic]
+    done = subprocess.run(  # noqa: S603 - our own module
+        [*command, str(FAUST_EVENTS)], capture_output=True, text=True, timeout=600, check=False
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if not lines:
+        raise RuntimeError(f"the Faust agent said nothing: {done.stderr[-500:]}")
+    baseline = json.loads(lines[-1])["per_cpu_second"]
+    ours = loaded["loader"]["value"]
+    return {
+        "loader against a Faust agent": _row(ours, "events per CPU second", baseline, 50),
+    }
+
+
+def _row(value: float, unit: str, baseline: float, target: float) -> dict[str, Any]:
+    ratio = value / baseline
+    return {
+        "value": round(value),
+        "unit": unit,
+        "baseline": round(baseline),
+        "ratio": round(ratio, 2),
+        "target": target,
+        "met": ratio >= target,
+    }
+
+
+def backlog(bootstrap: str) -> Results:
+    """Peak memory of a loader that meets five million events."""
+    found = loader.measured_load(bootstrap, BACKLOG)
+    return {
+        "loader memory, backlog of 5 million": {
+            "value": round(found["peak_mb"]),
+            "unit": "MB",
+            "baseline": None,
+            "ratio": None,
+            "target": 500,
+            "met": found["peak_mb"] <= 500,
+        }
+    }
+
+
+def measurements(folder: Path) -> Iterator[tuple[str, Callable[[], Results]]]:
+    """Every measurement, with its title, on one broker and one warehouse."""
+    found: Results = {}
+    with EmbeddedKafka(folder / "kafka") as kafka:
+        with EmbeddedWarehouse(folder / "warehouse") as warehouse:
+
+            def loading() -> Results:
+                found.update(loader.run(kafka.bootstrap, connection=warehouse.connection))
+                return found
+
+            yield "loader", loading
+        yield "Faust", lambda: faust_baseline(kafka.bootstrap, found)
+        yield "backlog", lambda: backlog(kafka.bootstrap)
+        yield "gateway", lambda: gateway.run(kafka.bootstrap)
+    yield "encoding", encoding.run
+    yield "dedupe", dedupe.run
+    yield "latency", latency.run
+
+
+def main() -> None:
+    console = Console()
+    results: Results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for title, measure in measurements(Path(folder)):
+            console.print(f"measuring: {title}")
+            results |= measure()
+            OUT.parent.mkdir(exist_ok=True)
+            OUT.write_text(json.dumps(results, indent=1) + "\n")
+    table = Table("what", "value", "unit", "baseline", "ratio", "target", "met")
+    for name, row in results.items():
+        cells = (row.get(key) for key in ("value", "unit", "baseline", "ratio", "target"))
+        met = row.get("met")
+        shown = "" if met is None else "yes" if met else "NO"
+        table.add_row(name, *("" if c is None else str(c) for c in cells), shown)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
