@@ -1,10 +1,10 @@
 """Finds plug-ins: one file, one declaration of the file's own name. Importing has no effect."""
 
-import importlib.util
 import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -28,8 +28,7 @@ def find(package: ModuleType, attribute: str, kind: type[T], folder: Path | None
 
 def _shipped(package: ModuleType) -> Iterator[ModuleType]:
     for info in pkgutil.iter_modules(package.__path__):
-        if not info.name.startswith("_"):
-            yield import_module(f"{package.__name__}.{info.name}")
+        yield import_module(f"{package.__name__}.{info.name}")
 
 
 def _own(folder: Path | None, package: str) -> Iterator[ModuleType]:
@@ -41,13 +40,11 @@ def _own(folder: Path | None, package: str) -> Iterator[ModuleType]:
 
 
 def _imported(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SetupError("cannot be imported", where=str(path))
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module  # classes look their annotations up there
     try:
-        spec.loader.exec_module(module)
+        SourceFileLoader(name, str(path)).exec_module(module)
     except (ImportError, SyntaxError, NameError, AttributeError) as error:
         raise SetupError(
             f"cannot be imported: {error}", where=str(path), remedy="mend the file"

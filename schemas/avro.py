@@ -53,7 +53,7 @@ def system_fields(contract: Contract) -> dict[str, Scalar]:
 def wire_schema(contract: Contract) -> Schema:
     """The Avro schema of a stream's events, as JSON. Raises ContractError on clashing names."""
     source, _, name = contract.stream.partition(".")
-    known: dict[str, Record | Enum] = {}
+    known: dict[str, Record | Enum] = {_name(name): Record(name, ())}  # the event itself
     fields = [
         {"name": f.name, "type": _nullable(f.type, known, contract.stream), "default": None}
         | ({"doc": f.info.description} if f.info.description else {})
@@ -68,7 +68,7 @@ def wire_schema(contract: Contract) -> Schema:
 
 
 def _name(text: str) -> str:
-    return "".join(char if char.isalnum() else "_" for char in text)
+    return "".join(char if char.isascii() and char.isalnum() else "_" for char in text)
 
 
 def _nullable(kind: FieldType, known: dict[str, Record | Enum], where: str) -> list[Any]:
@@ -95,7 +95,7 @@ def _avro(kind: FieldType, known: dict[str, Record | Enum], where: str) -> Any: 
 
 
 def _named(kind: Enum | Record, known: dict[str, Record | Enum], where: str) -> Any:  # noqa: ANN401
-    name = f"{kind.name}_{len(known)}" if kind.name == "literal" else _name(kind.name)
+    name = _name(kind.name)
     if name in known:
         if known[name] == kind:
             return name  # defined above

@@ -71,11 +71,16 @@ class Contract(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = {field.name for field in self.fields}
+        _refuse_twice("the columns", [field.name.upper() for field in self.fields])
+        _refuse_twice("the names in JSON", [field.source for field in self.fields])
+        types_by_name = {field.name: field.type for field in self.fields}
         for role in ("key", "version"):
             for name in getattr(self, role):
-                if name not in names:
-                    msg = f"{role}: the model has no field {name!r}; it has {sorted(names)}"
+                if name not in types_by_name:
+                    msg = f"{role}: the model has no field {name!r}; it has {sorted(types_by_name)}"
+                    raise ValueError(msg)
+                if not _identifies(types_by_name[name]):
+                    msg = f"{role}: {name!r} is no plain value that could identify anything"
                     raise ValueError(msg)
         if self.business_date is not None:
             self._check_business_date()
@@ -112,6 +117,21 @@ class Contract(BaseModel):
     def table_name(self) -> str:
         """The table's name, upper case."""
         return self.table or re.sub(r"[^a-z0-9]+", "_", self.stream).upper()
+
+
+def _refuse_twice(what: str, names: list[str]) -> None:
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        msg = f"model: {what} of two fields are the same: {', '.join(sorted(twice))}"
+        raise ValueError(msg)
+
+
+def _identifies(kind: types.FieldType) -> bool:
+    """Whether values of the type can be compared as texts."""
+    free = {types.Scalar.JSON, types.Scalar.BYTES}
+    return isinstance(kind, types.Decimal | types.Enum) or (
+        isinstance(kind, types.Scalar) and kind not in free
+    )
 
 
 def raw_contract(stream: str) -> Contract:

@@ -240,9 +240,9 @@ def _type(annotation: object, metadata: list[Any], place: _Place) -> FieldType:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return _enum(place.name, [str(arg) for arg in args], args, place.where)
-    if origin in _LISTS or (origin is tuple and args[1:] == (Ellipsis,)):
+    if (origin in _LISTS and args) or (origin is tuple and args[1:] == (Ellipsis,)):
         return Array(*_nested(args[0], place.item()))
-    if origin is dict:
+    if origin is dict and args:
         return _map(args, place)
     if origin in _UNIONS:
         return Scalar.JSON  # several types: kept as they came

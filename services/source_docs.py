@@ -1,4 +1,4 @@
-"""``docs/reference/sources.md``: every field of ``[sources.NAME]``, from the models that read it."""
+"""``docs/reference/sources.md``: every field of ``[sources.NAME]``, from what reads it."""
 
 import inspect
 import re
@@ -34,7 +34,7 @@ def sources_page() -> str:
         (
             "One table `[sources.NAME]` of `sluice.toml` a source; `kind` says what it is. "
             "Secrets are named as `env:NAME`, `file:PATH` or `command:LINE`, never written in "
-            "the file. docs/gateway.md and docs/poller.md explain how they work.\n"
+            "the file. [gateway](../gateway.md) and [poller](../poller.md) explain how they work.\n"
         ),
         "## Webhook sources\n",
         _about(WebhookConfig),

@@ -114,18 +114,15 @@ def prepare(options: HmacOptions, secrets: Sequence[str]) -> Verify:
 
 
 def _keys(options: HmacOptions, secrets: Sequence[str]) -> tuple[bytes, ...]:
-    match options.secret_encoding:
-        case "raw":
-            return raw_keys(secrets)
-        case "base64":
-            return base64_keys(secrets)
-        case "hex":
-            try:
-                return tuple(bytes.fromhex(secret) for secret in secrets)
-            except ValueError:
-                raise SetupError(
-                    "a secret is not hex", remedy="copy it as the provider shows it"
-                ) from None
+    written_as = options.secret_encoding
+    if written_as == "raw":
+        return raw_keys(secrets)
+    if written_as == "base64":
+        return base64_keys(secrets)
+    try:
+        return tuple(bytes.fromhex(secret) for secret in secrets)
+    except ValueError:
+        raise SetupError("a secret is not hex", remedy="copy it as the provider shows it") from None
 
 
 def _pieces(base: str) -> Pieces:

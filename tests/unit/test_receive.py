@@ -220,6 +220,11 @@ def test_a_delivery_id_is_numbered_over_the_deliverys_events() -> None:
     assert taken(b'{"n":1}', {}, shop).ids == (event_id_of_body("shop", b'{"n":1}'),)
 
 
+def test_without_an_event_id_the_encoder_derives_one() -> None:
+    body = b'{"id":"a"}'
+    assert taken(body, to=source(event_id=None)).ids == (event_id_of_body("shop", body),)
+
+
 def test_records_are_found_by_their_pointer() -> None:
     shop = source(records="/data/items")
     body = b'{"data": {"items": [ {"id":"a"} , 7 ], "n": 2}}'

@@ -69,6 +69,11 @@ def test_the_last_of_equal_names_counts_as_with_parsers() -> None:
     assert orjson.loads(body) == {"a": [2]}
 
 
+@pytest.mark.parametrize("body", [b'{a:1,"b":2}', b'{"\\x":1,"b":2}', b'{"b" 2}', b"[1]", b"5"])
+def test_a_pointer_into_what_is_no_object_finds_nothing(body: bytes) -> None:
+    assert split.at(body, ("b",)) is None
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"[", b"]", b"[}", b"{]", b"[1]]", b"[[1]", b'["]', b"[1],[2]", b"1", b'"[]"', b"[1] x"],

@@ -41,6 +41,7 @@ def refused(name: str = "shop", **table: Any) -> SetupError:
         ({"stream": "Not A Stream"}, "sources.shop.stream"),
         ({"streams": {"a": "Not A Stream"}}, "sources.shop.streams.a"),
         ({"event_id": "{}"}, "sources.shop.event_id"),
+        ({"event_id": "{/id"}, "sources.shop.event_id"),
         ({"event_id": "constant"}, "sources.shop.event_id"),
         ({"records": "items"}, "sources.shop.records"),
         ({"rate_per_second": 0}, "sources.shop.rate_per_second"),
@@ -142,6 +143,8 @@ def test_a_project_adds_a_source_by_one_file(tmp_path: Path) -> None:
     assert made.event_id is not None
     assert made.event_id({"x-id": "1"}, {}) == "1"
     assert not made.id_per_record
+    prefixed = make_source("b", config.model_copy(update={"secrets": ("env:B",)}), ("t",), plugins)
+    assert prefixed.fallback == "b.unknown"
     (folder / "acme.py").write_text("SOURCE = 1\n")
     with pytest.raises(SetupError, match=r"acme\.py"):
         find_plugins(tmp_path)
