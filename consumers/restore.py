@@ -55,7 +55,7 @@ def _restoring(ports: LoadPorts, state: LoadState, partition: Partition) -> Iter
     if claim is None or not stream.window:
         return iter(())
     store = ports.stores.open(partition, claim.next_offset, stream.window)
-    if store.lost:
+    if store.lost and claim.next_offset > ports.reader.bounds(partition)[0]:
         ports.note("keys_lost", {"partition": _name(partition), "why": store.lost})
     here.keys = PartitionKeys(partition, store, claim.next_offset, stream.window)
     if here.keys.applied >= claim.next_offset:

@@ -40,9 +40,11 @@ class KafkaLog:
             self._where,
             group_id=group,
             partition_assignment_strategy="cooperative-sticky",
+            enable_partition_eof=True,  # says that only markers are left, see ends()
         )
         self._next: dict[Partition, int | None] = {}  # what we own; None: waits for a seek
         self._paused: set[Partition] = set()
+        self._ends: dict[Partition, int] = {}  # where the log ended when all of it was read
         self._changes = _Changes()
         self._one_topic = len(topics) == 1
         with translating(self._where):
@@ -98,7 +100,10 @@ class KafkaLog:
         for partition in partitions:
             with translating(self._where):
                 _, end = self._consumer.get_watermark_offsets(_bare(partition), cached=True)
-            if end >= 0:  # below: nothing has been fetched yet
+            delivered = self._next.get(partition)
+            if self._ends.get(partition) == end and delivered is not None:
+                found[partition] = delivered  # what follows is markers of transactions
+            elif end >= 0:  # below: nothing has been fetched yet
                 found[partition] = end
         return found
 
@@ -163,7 +168,9 @@ class KafkaLog:
             partition = Partition(message.topic() or "", message.partition() or 0)
             if error.name() == "_AUTO_OFFSET_RESET":
                 self._stopped(partition, error.str())
-            elif error.name() not in {"_PARTITION_EOF", "_MAX_POLL_EXCEEDED"}:
+            elif error.name() == "_PARTITION_EOF":
+                self._ends[partition] = message.offset() or 0
+            elif error.name() != "_MAX_POLL_EXCEEDED":
                 self._changes.error = translated(error, f"{self._where}, {partition.topic}")
         return [message for message in messages if message.error() is None]
 

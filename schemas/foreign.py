@@ -1,0 +1,88 @@
+"""Schemas by any producer, as they are read here: the same bytes, in the logical types we know."""
+
+from typing import Any
+
+from schemas import avro
+from schemas.types import DECIMAL_DIGITS_MAX
+
+_BASES = {
+    "date": {"int"},
+    "time-millis": {"int"},
+    "time-micros": {"long"},
+    "timestamp-millis": {"long"},
+    "timestamp-micros": {"long"},
+    "local-timestamp-millis": {"long"},
+    "local-timestamp-micros": {"long"},
+    "decimal": {"bytes", "fixed"},
+}
+_EXACT = 10_000  # digits: more than any decimal has
+
+
+def as_read(schema: avro.Schema) -> avro.Schema:
+    """The schema without the logical types that mean nothing here.
+
+    Avro 1.12, "Logical Types": unknown or invalid ones are ignored. An uuid is text all the same.
+    Raises ValueError for what is no schema.
+    """
+    try:
+        return _as_read(schema)  # type: ignore[no-any-return] # a record stays one
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no Avro schema: {type(error).__name__}: {error}") from error
+
+
+def _as_read(node: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(node, list):
+        return [_as_read(branch) for branch in node]
+    if isinstance(node, str):
+        return node
+    kind = node["type"]
+    if not isinstance(kind, str):
+        return node | {"type": _as_read(kind)}
+    if kind in {"record", "error"}:
+        fields = [f | {"type": _as_read(f["type"])} for f in node["fields"]]
+        return node | {"type": "record", "fields": fields}
+    if kind in {"array", "map"}:
+        part = "items" if kind == "array" else "values"
+        return node | {part: _as_read(node[part])}
+    if "logicalType" in node and not _means_something(kind, node):
+        return {k: v for k, v in node.items() if k != "logicalType"}
+    return node
+
+
+def _means_something(kind: str, node: dict[str, Any]) -> bool:
+    if kind not in _BASES.get(node["logicalType"], ()):
+        return False
+    if node["logicalType"] != "decimal":
+        return True
+    precision, scale = node.get("precision"), node.get("scale", 0)
+    return isinstance(precision, int) and isinstance(scale, int) and 0 <= scale <= precision > 0
+
+
+def for_records(node: Any) -> Any:  # noqa: ANN401 - JSON
+    """The schema for fastavro, which would round a decimal to the precision that it finds."""
+    if isinstance(node, list):
+        return [for_records(branch) for branch in node]
+    if isinstance(node, str):
+        return node
+    wide = {"precision": _EXACT} if node.get("logicalType") == "decimal" else {}
+    parts = {k: for_records(node[k]) for k in ("items", "values") if k in node}
+    if "fields" in node:
+        parts["fields"] = [f | {"type": for_records(f["type"])} for f in node["fields"]]
+    if not isinstance(node["type"], str):
+        parts["type"] = for_records(node["type"])
+    return node | parts | wide
+
+
+def without_null(node: Any) -> Any:  # noqa: ANN401 - JSON
+    """The type inside ``["null", T]``, spelled out as an object; a union of several stays a list."""
+    if isinstance(node, list):
+        branches = [branch for branch in node if branch != "null"]
+        return without_null(branches[0]) if len(branches) == 1 else node
+    if isinstance(node, str):
+        return {"type": node}
+    return node if isinstance(node["type"], str) else without_null(node["type"])
+
+
+def fits_decimal_column(node: dict[str, Any]) -> bool:
+    """Whether a decimal of this type fits 38 digits and 16 bytes."""
+    return bool(node["precision"] <= DECIMAL_DIGITS_MAX and node.get("size", 0) <= 16)  # noqa: PLR2004 - 128 bits
