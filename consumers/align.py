@@ -1,173 +1,147 @@
-"""What a writer wrote, in the columns that the contract has now."""
+"""What a writer wrote, in the columns that the contract has now.
 
-import datetime as dt
-import decimal
-import enum
-import uuid
-from collections.abc import Sequence
+Columns are converted only where no value can be lost; every other writer's messages are read one
+by one, and a value that has no counterpart in the contract's type makes its row unfit.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 import polars as pl
 
+from consumers.converting import NoExpressionError, converted, free_form, json_column
+from consumers.plain import as_json, dumped, plain
 from schemas import avro
-from schemas.columns import KEY, VALUE, dtype_of
+from schemas.columns import dtype_of
 from schemas.contract import Contract
-from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
+from schemas.foreign import without_null
+from schemas.types import FieldType, Scalar
 
 UNFIT = "__unfit"
 """A column that names the first field whose value does not fit the contract's type, or null."""
 
+_OURS = (avro.ID, avro.SOURCE, avro.RECEIVED_AT, avro.EXTRA)
+
 
 class Alignment:
-    """From one writer schema's columns to the contract's. Unknown fields go to ``_extra``."""
+    """From one writer schema to the contract's columns. Unknown fields go to ``_extra``.
+
+    ``native``: whether columns can be converted; else use :meth:`of_records`. Fields called as
+    ours are ours only if the writer has all of them: an ``_id`` alone is the stranger's own.
+    Free form takes texts as JSON where they are JSON, and as strings where not.
+    """
 
     def __init__(self, contract: Contract, writer: avro.Schema) -> None:
+        self._nodes = {f["name"]: f["type"] for f in avro.expanded(writer)["fields"]}
+        ours = all(_written_by_us(name, self._nodes.get(name)) for name in _OURS)
         self._kinds = avro.field_types(contract)
-        self._unknown = [
-            f["name"]
-            for f in writer["fields"]
-            if f["name"] not in self._kinds and not f["name"].startswith("_")
+        self._known = [
+            name
+            for name in self._kinds
+            if name in self._nodes and (ours or name not in avro.SYSTEM_NAMES)
         ]
-        self._exact: list[pl.Expr] | None = None
+        known = {*self._known, *(avro.SYSTEM_NAMES if ours else ())}
+        self._unknown = [name for name in self._nodes if name not in known]
+        self._texts = [
+            name
+            for name in self._known
+            if self._kinds[name] is Scalar.JSON and _is_text(self._nodes[name])
+        ]
+        self._free = [  # not texts: their JSON is made here
+            name
+            for name in self._known
+            if self._kinds[name] is Scalar.JSON and not _is_string(self._nodes[name])
+        ]
+        self._extra_too = ours and bool(self._unknown)
+        self.native = True
+        try:
+            self._columns = self._plan()
+        except NoExpressionError:
+            self.native = False
 
     def of(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame with exactly the contract's and Sluice's own columns, and ``UNFIT``."""
-        if self._exact is None:
-            self._exact = self._plan(frame)
-        return frame.select(self._exact)
+        extra = frame[avro.EXTRA] if self._extra_too else None
+        return self._finished(frame.select(self._columns), extra)
 
-    def _plan(self, frame: pl.DataFrame) -> list[pl.Expr]:
-        unfit: list[pl.Expr] = []
+    def of_records(self, records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        """The same columns from records that fastavro read."""
+        unfit: list[str | None] = [None] * len(records)
         columns = []
         for name, kind in self._kinds.items():
-            target = dtype_of(kind)
-            if name not in frame.columns:
-                columns.append(pl.lit(None, dtype=target).alias(name))
-            elif frame.schema[name] == target:
-                columns.append(pl.col(name))
-            else:
-                converted = _converted(name, kind, frame.schema[name])
-                lost = pl.col(name).is_not_null() & converted.is_null()
-                unfit.append(pl.when(lost).then(pl.lit(name)))
-                columns.append(converted.alias(name))
+            known = name in self._known
+            values = []
+            free = name in self._free
+            for row, record in enumerate(records):
+                found = record.get(name) if known else None
+                value, fits = (dumped(found), True) if free else plain(kind, found)
+                if not fits:
+                    unfit[row] = unfit[row] or name
+                values.append(value)
+            columns.append(pl.Series(name, values, dtype=dtype_of(kind)))
+        frame = pl.DataFrame([*columns, pl.Series(UNFIT, unfit, dtype=pl.String)])
+        extra = frame[avro.EXTRA]
         if self._unknown:
-            rest = pl.struct(self._unknown).struct.json_encode()
-            columns = [c for c in columns if c.meta.output_name() != avro.EXTRA]
-            columns.append(rest.alias(avro.EXTRA))
-            columns.sort(key=lambda c: list(self._kinds).index(c.meta.output_name()))
-        first = pl.coalesce(unfit) if unfit else pl.lit(None, dtype=pl.String)
-        return [*columns, first.alias(UNFIT)]
+            rest = [dumped({name: r.get(name) for name in self._unknown}) for r in records]
+            frame = frame.with_columns(pl.Series(avro.EXTRA, rest, dtype=pl.String))
+        return self._finished(frame, extra if self._extra_too else None)
+
+    def _plan(self) -> list[pl.Expr]:
+        columns = []
+        for name, kind in self._kinds.items():
+            if name == avro.EXTRA and self._unknown:
+                parts = [json_column(pl.col(n), self._nodes[n]).alias(n) for n in self._unknown]
+                column = pl.struct(parts).struct.json_encode()
+            elif name in self._known and kind is Scalar.JSON:
+                column = free_form(pl.col(name), self._nodes[name])
+            elif name in self._known:
+                column = converted(pl.col(name), kind, self._nodes[name])
+            else:
+                column = pl.lit(None, dtype=dtype_of(kind))
+            columns.append(column.alias(name))
+        return [*columns, pl.lit(None, dtype=pl.String).alias(UNFIT)]
+
+    def _finished(self, frame: pl.DataFrame, extra: pl.Series | None) -> pl.DataFrame:
+        """Texts as JSON, and what the writer itself had not known beside what we do not know."""
+        columns = [
+            pl.Series(name, [None if t is None else as_json(t) for t in frame[name].to_list()], dtype=pl.String)
+            for name in self._texts
+        ]
+        if extra is not None and extra.null_count() < len(extra):
+            both = zip(frame[avro.EXTRA].to_list(), extra.to_list(), strict=True)
+            merged = [_merged(rest, own) for rest, own in both]
+            columns.append(pl.Series(avro.EXTRA, merged, dtype=pl.String))
+        return frame.with_columns(columns)
 
 
-def _converted(name: str, kind: FieldType, found: pl.DataType) -> pl.Expr:
-    """Null where a value has no counterpart of the type."""
-    column = pl.col(name)
-    if kind is Scalar.JSON:
-        text = pl.struct(name).struct.json_encode()
-        return pl.when(column.is_not_null()).then(text.str.slice(len(f'{{"{name}":')).str.head(-1))
-    if kind is Scalar.TIMESTAMP and isinstance(found, pl.Datetime):
-        return column.dt.replace_time_zone(None).dt.cast_time_unit("us")
-    if isinstance(found, pl.Struct | pl.List) and not isinstance(found, _shape(kind)):
-        return pl.lit(None, dtype=dtype_of(kind))
-    return column.cast(dtype_of(kind), strict=False)
+def empty_frame(contract: Contract) -> pl.DataFrame:
+    """No rows, all columns."""
+    kinds: dict[str, FieldType] = avro.field_types(contract)
+    return pl.DataFrame(schema={n: dtype_of(k) for n, k in kinds.items()} | {UNFIT: pl.String()})
 
 
-def _shape(kind: FieldType) -> tuple[type[pl.DataType], ...]:
-    match kind:
-        case Record():
-            return (pl.Struct,)
-        case Array() | Map():
-            return (pl.List,)
-        case Scalar() | Decimal() | Enum():
-            return ()
+def _written_by_us(name: str, node: Any) -> bool:  # noqa: ANN401 - JSON
+    return node is not None and without_null(node) == avro.system_type(name)
 
 
-def frame_of(contract: Contract, records: Sequence[dict[str, Any]]) -> pl.DataFrame:
-    """The same columns from records that fastavro read."""
-    kinds = avro.field_types(contract)
-    unfit: list[str | None] = [None] * len(records)
-    columns = []
-    for name, kind in kinds.items():
-        values = []
-        for row, record in enumerate(records):
-            value, fits = plain(kind, record.get(name))
-            if not fits:
-                unfit[row] = unfit[row] or name
-            values.append(value)
-        columns.append(pl.Series(name, values, dtype=dtype_of(kind), strict=False))
-    frame = pl.DataFrame(columns)
-    rest = [_rest(record, kinds) for record in records]
-    if any(text is not None for text in rest):
-        own = pl.Series(avro.EXTRA, rest, dtype=pl.String)
-        frame = frame.with_columns(own.fill_null(frame[avro.EXTRA]))
-    return frame.with_columns(pl.Series(UNFIT, unfit, dtype=pl.String))
+def _is_text(node: Any) -> bool:  # noqa: ANN401 - JSON
+    """A string that is not marked as JSON."""
+    return _is_string(node) and avro.JSON_PROPERTY not in without_null(node)
 
 
-def _rest(record: dict[str, Any], kinds: dict[str, FieldType]) -> str | None:
-    unknown = {k: v for k, v in record.items() if k not in kinds and not k.startswith("_")}
-    return orjson.dumps(unknown, default=_text).decode() if unknown else None
+def _is_string(node: Any) -> bool:  # noqa: ANN401 - JSON
+    inner = without_null(node)
+    return isinstance(inner, dict) and inner["type"] == "string"
 
 
-def _text(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
-
-
-_PYTHON: dict[Scalar, tuple[type, ...]] = {
-    Scalar.BOOLEAN: (bool,),
-    Scalar.INTEGER: (int,),
-    Scalar.FLOAT: (float, int),
-    Scalar.STRING: (str,),
-    Scalar.BYTES: (bytes,),
-    Scalar.DATE: (dt.date,),
-    Scalar.TIME: (dt.time,),
-    Scalar.TIMESTAMP: (dt.datetime,),
-}
-
-
-def plain(kind: FieldType, value: Any) -> tuple[Any, bool]:  # noqa: ANN401 - whatever Avro holds
-    """A value as its column takes it, and whether it fits; what does not becomes null."""
-    if value is None:
-        return None, True
-    match kind:
-        case Scalar.JSON:
-            text = value if isinstance(value, str) else orjson.dumps(value, default=_text).decode()
-            return text, True
-        case Scalar.UUID:
-            return str(value), isinstance(value, str | uuid.UUID)
-        case Scalar.TIMESTAMP if isinstance(value, dt.datetime):
-            aware = value.astimezone(dt.UTC) if value.tzinfo else value
-            return aware.replace(tzinfo=None), True
-        case Scalar():
-            fits = isinstance(value, _PYTHON[kind])
-            return (value, True) if fits else (None, False)
-        case Decimal(_, scale):
-            return _decimal(value, scale)
-        case Enum(_, symbols):
-            text = value.value if isinstance(value, enum.Enum) else value
-            return (text, True) if text in symbols else (None, False)
-        case Array() | Map() | Record():
-            return _nested(kind, value)
-
-
-def _decimal(value: object, scale: int) -> tuple[decimal.Decimal | None, bool]:
-    if isinstance(value, float) or not isinstance(value, decimal.Decimal | int):
-        return None, False
-    exact = decimal.Decimal(value)
-    rounded = exact.quantize(decimal.Decimal(1).scaleb(-scale))
-    return (rounded, True) if rounded == exact else (None, False)
-
-
-def _nested(kind: Array | Map | Record, value: Any) -> tuple[Any, bool]:  # noqa: ANN401 - see plain
-    match kind:
-        case Array(item, _, _) if isinstance(value, list):
-            parts = [plain(item, v) for v in value]
-            return [p for p, _ in parts], all(fits for _, fits in parts)
-        case Map(inner, _, _) if isinstance(value, dict):
-            pairs = [(key, plain(inner, v)) for key, v in value.items()]
-            return [{KEY: k, VALUE: p} for k, (p, _) in pairs], all(f for _, (_, f) in pairs)
-        case Record(_, fields) if isinstance(value, dict):
-            found = {f.name: plain(f.type, value.get(f.name)) for f in fields}
-            return {k: p for k, (p, _) in found.items()}, all(f for _, f in found.values())
-        case _:
-            return None, False
+def _merged(rest: str, own: str | None) -> str:
+    """One object of two; text that is none is kept under its column's name."""
+    if own is None:
+        return rest
+    try:
+        known = orjson.loads(own)
+    except ValueError:
+        known = own
+    found = known if isinstance(known, dict) else {avro.EXTRA: known}
+    return orjson.dumps(found | orjson.loads(rest)).decode()

@@ -9,13 +9,15 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from fastavro.schema import SchemaParseException
 
-from consumers.align import Alignment, frame_of
+from consumers.align import Alignment, empty_frame
 from schemas import avro
 from schemas.columns import FrameReader, MisfitError
 from schemas.contract import Contract
 from schemas.errors import RejectReason
 from schemas.events import Violation
+from schemas.foreign import for_records
 
 SINGLE_MAX = 4  # a run this short is read message by message once it is known to be damaged
 
@@ -50,9 +52,18 @@ class _Writer:
     alignment: Alignment
     schema_id: int
 
+    @property
+    def columnar(self) -> bool:
+        """Whether runs can be read in one native call."""
+        return self.reader.native and self.alignment.native
+
     def native(self, values: Sequence[bytes]) -> pl.DataFrame:
         """Raises MisfitError."""
-        return self.alignment.of(self.reader.read(values))
+        frame = self.reader.read(values)
+        try:
+            return self.alignment.of(frame)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise MisfitError(str(error)) from error  # then record by record
 
     def single(self, value: bytes) -> dict[str, Any]:
         """One record by fastavro. Raises MisfitError with the reason."""
@@ -74,13 +85,13 @@ class Decoder:
         self._contract = contract
         self._lookup = lookup
         self._writers: dict[bytes, _Writer | Violation] = {}
-        self._empty = frame_of(contract, [])
+        self._empty = empty_frame(contract)
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """All values, however many schemas wrote them. Raises TransientError (registry away)."""
         first = values[0] if len(values) else None
         writer = self._writer(first[: avro.HEADER.size]) if first else None
-        if isinstance(writer, _Writer) and writer.reader.native:
+        if isinstance(writer, _Writer) and writer.columnar:
             try:
                 return Decoded(writer.native(values))  # type: ignore[arg-type] # a None raises
             except (MisfitError, TypeError):
@@ -98,14 +109,19 @@ class Decoder:
         schema = self._lookup(schema_id)
         if schema is None:
             return Violation("$", RejectReason.UNKNOWN_SCHEMA, f"schema id {schema_id}")
+        self._writers[header] = self._compiled(schema, schema_id)
+        return self._writers[header]
+
+    def _compiled(self, schema: avro.Schema, schema_id: int) -> _Writer | Violation:
         if schema.get("type") != "record":
             return Violation("$", RejectReason.UNDECODABLE, f"schema {schema_id} is no record")
-        reader = FrameReader(schema, schema_id)
-        parsed = fastavro.parse_schema(schema)
-        self._writers[header] = _Writer(
-            reader, parsed, Alignment(self._contract, reader.schema), schema_id
-        )
-        return self._writers[header]
+        try:
+            reader = FrameReader(schema, schema_id)
+            parsed = fastavro.parse_schema(for_records(reader.schema))
+        except (ValueError, SchemaParseException) as error:
+            text = f"schema {schema_id} cannot be read: {error}"[:200]
+            return Violation("$", RejectReason.UNDECODABLE, text)
+        return _Writer(reader, parsed, Alignment(self._contract, reader.schema), schema_id)
 
     def _piecewise(self, values: Sequence[bytes | None]) -> Decoded:
         groups: dict[bytes, list[int]] = {}
@@ -123,7 +139,7 @@ class Decoder:
             if isinstance(writer, Violation):
                 unreadable += [Unreadable(row, writer, None) for row in members]
                 continue
-            group = _Group(writer, values, self._contract)
+            group = _Group(writer, values)
             group.read(members)
             frames += group.frames
             rows += group.rows
@@ -145,17 +161,16 @@ class Decoder:
 class _Group:
     """The messages of one writer schema: halved until the damaged ones stand alone."""
 
-    def __init__(self, writer: _Writer, values: Sequence[bytes | None], contract: Contract) -> None:
+    def __init__(self, writer: _Writer, values: Sequence[bytes | None]) -> None:
         self._writer = writer
         self._values = values
-        self._contract = contract
         self.frames: list[pl.DataFrame] = []
         self.rows: list[int] = []
         self.unreadable: list[Unreadable] = []
 
     def read(self, members: list[int]) -> None:
         """Read these rows."""
-        if not self._writer.reader.native:
+        if not self._writer.columnar:
             self._singly(members)
             return
         try:
@@ -183,4 +198,4 @@ class _Group:
                 violation = Violation("$", RejectReason.UNDECODABLE, str(error))
                 self.unreadable.append(Unreadable(row, violation, self._writer.schema_id))
         if records:
-            self.frames.append(frame_of(self._contract, records))
+            self.frames.append(self._writer.alignment.of_records(records))

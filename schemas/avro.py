@@ -43,6 +43,13 @@ _SYSTEM: dict[str, Scalar] = {
     EXTRA: Scalar.JSON,
     RAW: Scalar.STRING,
 }
+SYSTEM_NAMES = frozenset(_SYSTEM)
+
+
+def system_type(name: str) -> Schema:
+    """The Avro type of one of Sluice's own fields, spelled out."""
+    found = _SCALARS[_SYSTEM[name]]
+    return found if isinstance(found, dict) else {"type": found}
 
 
 def system_fields(contract: Contract) -> dict[str, Scalar]:

@@ -14,7 +14,9 @@ from typing import Any
 import polars as pl
 
 from schemas import avro
+from schemas.bounds import within_bounds
 from schemas.decimals import avro_bytes
+from schemas.foreign import as_read, fits_decimal_column, without_null
 from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
 
 SENTINEL = b"\xde\xad\xbe\xef"
@@ -57,16 +59,20 @@ def dtype_of(kind: FieldType) -> pl.DataType:
 
 
 class FrameReader:
-    """Reads messages of one writer schema. ``native`` is False where Polars cannot."""
+    """Reads messages of one writer schema, a record. ``native`` is False where Polars cannot.
+
+    Raises ValueError for what is no schema.
+    """
 
     def __init__(self, schema: avro.Schema, schema_id: int) -> None:
-        self.schema = schema
+        self.schema = as_read(schema)
         self.header = avro.wire_header(schema_id)
-        self._names: list[str] = [f["name"] for f in schema["fields"]]
+        self._names: list[str] = [f["name"] for f in self.schema["fields"]]
         self._repairs: list[pl.Expr] = []
+        self._checks: list[pl.Expr] = []
         self.native = True
         try:
-            fields = [self._field(f) for f in avro.expanded(schema)["fields"]]
+            fields = [self._field(f) for f in avro.expanded(self.schema)["fields"]]
         except _UnreadableError:
             self.native = False
             return
@@ -94,6 +100,8 @@ class FrameReader:
         whole = frame.height == len(values) and frame.select(seams.all()).item()
         if not whole:
             raise MisfitError("a record's bytes do not end where the message ends")
+        if self._checks and not frame.select(pl.all_horizontal(self._checks).all()).item():
+            raise MisfitError("a date, time or decimal is beyond what its type holds")
         frame = frame.select(self._names)
         return self._repaired(frame) if self._repairs else frame
 
@@ -106,10 +114,14 @@ class FrameReader:
 
     def _field(self, field: dict[str, Any]) -> dict[str, Any]:
         name = field["name"]
+        readable = {"name": name, "type": _readable(field["type"], name)}
         repair = _repair(pl.col(name), field["type"])
         if repair is not None:
             self._repairs.append(repair.alias(name))
-        return {"name": name, "type": _readable(field["type"], name)}
+        check = within_bounds(pl.col(name), field["type"])
+        if check is not None:
+            self._checks.append(check.fill_null(value=True))
+        return readable
 
 
 class _UnreadableError(Exception):
@@ -127,25 +139,32 @@ def _nulls(series: pl.Series) -> int:
 
 
 _NATIVE = {"boolean", "int", "long", "float", "double", "string", "bytes"}
+_NANOS = {"time-millis": 1_000_000, "time-micros": 1_000}  # what Polars counts times in
+_AS_NAIVE = {  # columns are naive UTC
+    "timestamp-micros": "local-timestamp-micros",
+    "timestamp-millis": "local-timestamp-millis",
+}
 
 
 def _readable(node: Any, path: str) -> Any:  # noqa: ANN401 - JSON
     """The same bytes, described in types that Polars reads. Raises _UnreadableError."""
     if isinstance(node, list):
-        branches = [branch for branch in node if branch != "null"]
-        if len(node) - len(branches) > 1 or len(branches) != 1:
+        if len(node) != 2 or node.count("null") != 1:  # noqa: PLR2004 - null and one type
             raise _UnreadableError
-        inner = _readable(branches[0], path)
-        return ["null" if b == "null" else inner for b in node] if len(node) > 1 else inner
+        return ["null" if branch == "null" else _readable(branch, path) for branch in node]
     if isinstance(node, str):
         return _native(node, node)
     if not isinstance(node["type"], str):
         return _readable(node["type"], path)
+    if node.get("logicalType") == "decimal" and not fits_decimal_column(node):
+        raise _UnreadableError
     if node["type"] in _COMPOUND:
         return _COMPOUND[node["type"]](node, path)
     plain = {k: v for k, v in node.items() if k != avro.JSON_PROPERTY}
-    if node.get("logicalType") == "timestamp-micros":
-        plain["logicalType"] = "local-timestamp-micros"  # naive UTC, as columns are
+    if plain.get("logicalType") in _NANOS:
+        del plain["logicalType"]  # Polars would make nulls of impossible times
+    elif "logicalType" in plain:
+        plain["logicalType"] = _AS_NAIVE.get(plain["logicalType"], plain["logicalType"])
     return _native(node["type"], plain)
 
 
@@ -181,16 +200,10 @@ _COMPOUND: dict[str, Callable[[Any, str], Any]] = {
 
 def _repair(column: pl.Expr, node: Any) -> pl.Expr | None:  # noqa: ANN401 - JSON
     """What turns the substitute type back into the real one; None where nothing is needed."""
-    if isinstance(node, list):
-        branches = [branch for branch in node if branch != "null"]
-        return _repair(column, branches[0]) if len(branches) == 1 else None
-    if isinstance(node, str):
-        return None
-    if not isinstance(node["type"], str):
-        return _repair(column, node["type"])
-    if node["type"] in _REPAIRS:
-        return _REPAIRS[node["type"]](column, node)
-    return column.dt.replace_time_zone(None) if _zoned(node) else None
+    node = without_null(node)
+    if node.get("logicalType") in _NANOS:
+        return (column.cast(pl.Int64) * _NANOS[node["logicalType"]]).cast(pl.Time)
+    return _REPAIRS[node["type"]](column, node) if node["type"] in _REPAIRS else None
 
 
 def _repair_enum(column: pl.Expr, node: dict[str, Any]) -> pl.Expr:
@@ -206,19 +219,19 @@ def _repair_array(column: pl.Expr, node: dict[str, Any]) -> pl.Expr | None:
 
 
 def _repair_map(column: pl.Expr, node: dict[str, Any]) -> pl.Expr | None:
-    inner = _repair(pl.element().struct.field(VALUE), node["values"])
+    entry = pl.element().struct
+    inner = _repair(entry.field(VALUE), node["values"])
     if inner is None:
         return None
-    return column.list.eval(pl.element().struct.with_fields(inner.alias(VALUE)))
+    return column.list.eval(pl.struct(entry.field(KEY), inner.alias(VALUE)))
 
 
 def _repair_record(column: pl.Expr, node: dict[str, Any]) -> pl.Expr | None:
-    parts = [
-        part.alias(f["name"])
-        for f in node["fields"]
-        if (part := _repair(pl.field(f["name"]), f["type"])) is not None
-    ]
-    return column.struct.with_fields(parts) if parts else None
+    # built anew: Polars 2.1 mixes up the fields of a with_fields inside another one
+    parts = {f["name"]: column.struct.field(f["name"]) for f in node["fields"]}
+    repaired = {f["name"]: _repair(parts[f["name"]], f["type"]) for f in node["fields"]}
+    known = {name: part for name, part in repaired.items() if part is not None}
+    return _struct(column, parts | known) if known else None
 
 
 _REPAIRS: dict[str, Callable[[pl.Expr, dict[str, Any]], pl.Expr | None]] = {
@@ -229,17 +242,13 @@ _REPAIRS: dict[str, Callable[[pl.Expr, dict[str, Any]], pl.Expr | None]] = {
 }
 
 
-def _zoned(node: dict[str, Any]) -> bool:
-    return node.get("logicalType") in {"timestamp-millis", "timestamp-nanos"}
-
-
 class FrameWriter:
     """Writes frames as messages of one wire schema (all fields nullable, in its order)."""
 
     def __init__(self, kinds: dict[str, FieldType], schema_id: int) -> None:
         self.header = avro.wire_header(schema_id)
         self.native = not any(_has_map(kind) for kind in kinds.values())
-        self._columns = [_writable(pl.col(name), kind) for name, kind in kinds.items()]
+        self._columns = [_writable(pl.col(name), kind).alias(name) for name, kind in kinds.items()]
 
     def write(self, frame: pl.DataFrame, marker: bytes) -> list[bytes] | None:
         """One message a row, in order; None if ``marker`` (16 bytes) occurs in the data."""
@@ -254,6 +263,12 @@ class FrameWriter:
         if count != frame.height or len(parts) != count + 1 or parts[-1]:
             return None
         return [self.header + part for part in parts[:-1]]
+
+
+def _struct(column: pl.Expr, parts: dict[str, pl.Expr]) -> pl.Expr:
+    """The struct of these parts, null where the column is."""
+    packed = pl.struct(part.alias(name) for name, part in parts.items())
+    return pl.when(column.is_not_null()).then(packed)
 
 
 def _has_map(kind: FieldType) -> bool:
@@ -283,8 +298,11 @@ def _writable(column: pl.Expr, kind: FieldType) -> pl.Expr:
             inner = _writable(pl.element(), item)
             return column.list.eval(inner) if _changes(item) else column
         case Record():
-            parts = [_writable(pl.field(f.name), f.type) for f in kind.fields if _changes(f.type)]
-            return column.struct.with_fields(parts) if parts else column
+            if not _changes(kind):
+                return column
+            return _struct(
+                column, {f.name: _writable(column.struct.field(f.name), f.type) for f in kind.fields}
+            )
         case Scalar() | Map():
             return column
 

@@ -1,5 +1,6 @@
 """Schemas by any producer, as they are read here: the same bytes, in the logical types we know."""
 
+import math
 from typing import Any
 
 from schemas import avro
@@ -15,7 +16,7 @@ _BASES = {
     "local-timestamp-micros": {"long"},
     "decimal": {"bytes", "fixed"},
 }
-_EXACT = 10_000  # digits: more than any decimal has
+DIGITS_MAX = 10_000  # of a decimal: more than anybody's
 
 
 def as_read(schema: avro.Schema) -> avro.Schema:
@@ -55,7 +56,9 @@ def _means_something(kind: str, node: dict[str, Any]) -> bool:
     if node["logicalType"] != "decimal":
         return True
     precision, scale = node.get("precision"), node.get("scale", 0)
-    return isinstance(precision, int) and isinstance(scale, int) and 0 <= scale <= precision > 0
+    if not isinstance(precision, int) or not isinstance(scale, int):
+        return False
+    return 0 <= scale <= precision and 0 < precision <= DIGITS_MAX
 
 
 def for_records(node: Any) -> Any:  # noqa: ANN401 - JSON
@@ -64,13 +67,20 @@ def for_records(node: Any) -> Any:  # noqa: ANN401 - JSON
         return [for_records(branch) for branch in node]
     if isinstance(node, str):
         return node
-    wide = {"precision": _EXACT} if node.get("logicalType") == "decimal" else {}
+    wide = {"precision": _digits(node)} if node.get("logicalType") == "decimal" else {}
     parts = {k: for_records(node[k]) for k in ("items", "values") if k in node}
     if "fields" in node:
         parts["fields"] = [f | {"type": for_records(f["type"])} for f in node["fields"]]
     if not isinstance(node["type"], str):
         parts["type"] = for_records(node["type"])
     return node | parts | wide
+
+
+def _digits(node: dict[str, Any]) -> int:
+    """As many as there can be: fastavro checks that a fixed could hold them."""
+    if node["type"] == "bytes":
+        return DIGITS_MAX
+    return max(int((node["size"] * 8 - 1) * math.log10(2)), 1)
 
 
 def without_null(node: Any) -> Any:  # noqa: ANN401 - JSON

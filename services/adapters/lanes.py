@@ -2,68 +2,86 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
 from schemas.events import Claimed, LoadPlan, Partition, Receipt
 from schemas.ports import Warehouse
 
+T = TypeVar("T")
+Done = tuple[T, Warehouse | None]
+"""An answer, and the thread's session; None while none could be opened."""
+Work = Callable[[Warehouse | None], Done[Receipt] | Done[Claimed]]
+
 
 class ThreadLanes:
-    """Fits :class:`schemas.ports.Lanes`: each thread has a session of its own."""
+    """Fits :class:`schemas.ports.Lanes`: each thread has a session of its own.
+
+    The threads are daemons: a warehouse that does not answer must not hold up the process's end.
+    """
 
     def __init__(self, connect: Callable[[], Warehouse], count: int) -> None:
         self._connect = connect
-        self._local = threading.local()
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="lane")
+        self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()  # None: end
         self._answers: queue.SimpleQueue[Receipt | Claimed] = queue.SimpleQueue()
-        self._sessions: list[Warehouse] = []
-        self._running: set[Future[None]] = set()
+        self._threads = [
+            threading.Thread(target=self._keep_working, name=f"lane_{number}", daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def claim(self, starts: Mapping[Partition, int]) -> None:
         """Start claiming; the answer comes from :meth:`finished`."""
-        self._start(lambda: self._claim(starts))
+        self._work.put(partial(self._claim, starts))
 
     def load(self, plan: LoadPlan) -> None:
         """Start a load; the receipt comes from :meth:`finished`."""
-        self._start(lambda: self._load(plan))
+        self._work.put(partial(self._load, plan))
 
     def finished(self) -> Sequence[Receipt | Claimed]:
         """What has ended since the last call, well or badly; never raises, never blocks."""
-        self._running = {future for future in self._running if not future.done()}
-        answers = []
-        while True:
-            try:
-                answers.append(self._answers.get_nowait())
-            except queue.Empty:
-                return answers
+        return _taken(self._answers)
 
     def close(self, timeout: float) -> None:
-        """Wait for what is under way, then end the sessions."""
-        wait(self._running, timeout)
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        if not any(not future.done() for future in self._running):
-            for session in self._sessions:
-                session.close()
+        """Drop what has not begun; wait so long for what has, and for its session's end."""
+        _taken(self._work)
+        for _ in self._threads:
+            self._work.put(None)
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _start(self, work: Callable[[], Receipt | Claimed]) -> None:
-        self._running.add(self._pool.submit(lambda: self._answers.put(work())))
+    def _keep_working(self) -> None:
+        session: Warehouse | None = None
+        while (work := self._work.get()) is not None:
+            answer, session = work(session)
+            self._answers.put(answer)
+        if session is not None:
+            session.close()
 
-    def _session(self) -> Warehouse:
-        session: Warehouse | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = self._connect()
-            self._sessions.append(session)
-        return session
-
-    def _claim(self, starts: Mapping[Partition, int]) -> Claimed:
+    def _claim(self, starts: Mapping[Partition, int], session: Warehouse | None) -> Done[Claimed]:
         try:
-            return Claimed(tuple(starts), self._session().claim(starts))
+            session = session or self._connect()
+            return Claimed(tuple(starts), session.claim(starts)), session
         except Exception as error:  # noqa: BLE001 - the loop decides: a bug in a lane must not vanish
-            return Claimed(tuple(starts), error=error)
+            return Claimed(tuple(starts), error=error), session
 
-    def _load(self, plan: LoadPlan) -> Receipt:
+    def _load(self, plan: LoadPlan, session: Warehouse | None) -> Done[Receipt]:
         try:
-            return self._session().load(plan)
+            session = session or self._connect()
+            return session.load(plan), session
         except Exception as error:  # noqa: BLE001 - see above
-            return Receipt(plan.batch, plan.topic, error=error)
+            return Receipt(plan.batch, plan.topic, error=error), session
+
+
+def _taken(waiting: "queue.SimpleQueue[T]") -> list[T]:
+    """Everything that is in a queue now."""
+    found: list[T] = []
+    with suppress(queue.Empty):
+        while True:
+            found.append(waiting.get_nowait())
+    return found

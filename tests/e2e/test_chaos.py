@@ -5,6 +5,7 @@
 
 import os
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,16 +21,8 @@ from consumers.books import Books
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from services.cli.up import Member
 from tests.support.api import serving
-from tests.support.project import (
-    CONTACTS,
-    ORDERS,
-    Contacts,
-    Site,
-    kill_now,
-    offer,
-    standing,
-    until,
-)
+from tests.support.contacts import Contacts, offer
+from tests.support.project import CONTACTS, ORDERS, Site, kill_now, standing, until
 from tests.support.senders import Fate, Sender, Sent
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
@@ -51,6 +44,21 @@ pytestmark = [
 ]
 
 
+Tell = Callable[[str], object]
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Shows a line at once, whatever the options of pytest."""
+
+    def told(text: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"  {text}\n")
+            sys.stdout.flush()
+
+    return told
+
+
 @dataclass
 class Killer:
     """Kills one part after the other, each once a round, in an order drawn anew every round."""
@@ -58,6 +66,7 @@ class Killer:
     site: Site
     members: dict[str, Member]
     draw: random.Random
+    tell: Tell
     killed: list[str] = field(default_factory=list)
 
     def pid(self, victim: str) -> int | None:
@@ -76,7 +85,7 @@ class Killer:
                 break
             if kill_now(self.pid(victim)):
                 self.killed.append(victim)
-                print(f"{time.monotonic() - began:7.1f} s  killed {victim}", flush=True)
+                self.tell(f"{time.monotonic() - began:7.1f} s  killed {victim}")
 
     def _victims(self) -> Iterator[str]:
         while True:
@@ -172,25 +181,27 @@ def check(site: Site, expected: Expected) -> None:
         assert site.rows(doubled.format(table)) == [], f"an offset is twice in {table}"
 
 
-def tell(killer: Killer, sent: Sent, books: Books) -> None:
-    print(f"killed {dict(Counter(killer.killed))}")
-    print(f"restarts {({name: m.process.restarts for name, m in killer.members.items()})}")
-    print(f"{len(sent.attempts)} deliveries, {sent.attempts.total()} calls, {sent.repeated} repeats")
-    print(f"answers {dict(sent.answers)}")
-    for stream, totals in books.by_stream.items():
-        print(f"{stream}: {totals}")
-    for line in (*books.findings, *books.notes):
-        print(line)
-    print(books)
+def summary(killer: Killer, sent: Sent, books: Books) -> str:
+    restarts = {name: member.process.restarts for name, member in killer.members.items()}
+    calls = f"{sent.attempts.total()} calls, {sent.repeated} repeats"
+    return "\n  ".join(
+        (
+            f"killed {dict(Counter(killer.killed))}; restarts {restarts}",
+            f"{len(sent.attempts)} deliveries, {calls}; answers {dict(sent.answers)}",
+            *(f"{stream}: {totals}" for stream, totals in books.by_stream.items()),
+            *map(str, books.findings),
+            *books.notes,
+            str(books),
+        )
+    )
 
 
-def test_kills_under_load_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
-    draw = random.Random(SEED)
+def test_kills_under_load_lose_nothing_and_double_nothing(tmp_path: Path, tell: Tell) -> None:
     with serving() as api, standing(tmp_path / "chaos", api.url) as site:
         contacts = Contacts(CONTACTS_PER_SECOND, random.Random(SEED).random)
         offer(api, contacts)
         with site.up() as members, sending(site.gateway_port) as ended:
-            killer = Killer(site, members, draw)
+            killer = Killer(site, members, random.Random(SEED), tell)
             killer.run(SECONDS)
             contacts.stop()
             sent = ended()
@@ -198,11 +209,11 @@ def test_kills_under_load_lose_nothing_and_double_nothing(tmp_path: Path) -> Non
             took = until(
                 lambda: expected.all_there(site), SETTLE_SECONDS_MAX, "everything is loaded", 1
             )
-            print(f"everything is loaded {took:.1f} s after the load has stopped")
+            tell(f"everything is loaded {took:.1f} s after the load has stopped")
             members["poller"].process.stop()  # it asks for the last contact again and again
             until(lambda: drained(site), 60, "nothing is in flight")
             books = site.audit()
-            tell(killer, sent, books)
+            tell(summary(killer, sent, books))
             assert sent.problems == []
             check(site, expected)
             assert books.balanced, [str(finding) for finding in books.findings]

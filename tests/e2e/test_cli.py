@@ -1,4 +1,4 @@
-"""A project as `sluice init` writes it, run as its README says, and looked at with every command."""
+"""A project as `sluice init` writes it, run as its README says, seen by every command."""
 
 import json
 import os
@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from services.cli.answers import JSON_ASKED
+from services.cli.app import declared
+from services.cli.init import write_project
 from services.exit_codes import ExitCode
 from services.project import load_contract
 
@@ -44,19 +48,18 @@ class Sluice:
     def shell(self, script: str) -> subprocess.CompletedProcess[str]:
         binaries = Path(sys.executable).parent
         environ = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "NO_PROXY": "*"}
-        return subprocess.run(
-            ["sh", "-c", script], cwd=self.folder, env=environ, capture_output=True, text=True,
+        return subprocess.run(  # noqa: S603 - what the README says
+            ["/bin/sh", "-c", script], cwd=self.folder, env=environ, capture_output=True, text=True,
             timeout=180, check=False,
         )  # fmt: skip
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "services.cli", *arguments], cwd=self.folder,
-            capture_output=True, text=True, timeout=180, check=False,
-        )  # fmt: skip
-        assert done.returncode == code, (arguments, done.stdout, done.stderr)
+        token = JSON_ASKED.set(False)
+        done = CliRunner().invoke(declared(), [*arguments, "--project", str(self.folder)])
+        JSON_ASKED.reset(token)
+        assert done.exit_code == code, (arguments, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
-        return done.stdout if code in (0, ExitCode.CHECK_FAILED) else done.stderr
+        return done.stdout if code in {0, ExitCode.CHECK_FAILED} else done.stderr
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         return json.loads(self(*arguments, "--json", code=code))
@@ -93,8 +96,7 @@ def sluice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sluice]:
     folder = tmp_path_factory.mktemp("cli") / "shop"
     ports = dict(zip(("8080", "9101", "9102", "9103"), free_ports(4), strict=True))
     project = Sluice(folder, ports["8080"])
-    folder.parent.joinpath("x").mkdir()
-    Sluice(folder.parent, 0)("init", str(folder))
+    write_project(folder)
     for file in ("sluice.toml", "README.md"):
         text = (folder / file).read_text()
         for old, new in ports.items():
@@ -105,7 +107,7 @@ def sluice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sluice]:
     (line,) = project.readme("Run it")
     arguments = line.split()
     with (folder.parent / "up.log").open("w") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "services.cli", *arguments[1:]], cwd=folder, stderr=log,
         )  # fmt: skip
         try:

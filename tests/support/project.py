@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +14,11 @@ from typing import Any
 
 from consumers import ledger
 from consumers.books import Books
+from schemas.errors import TransientError
+from schemas.events import Incoming, Record
 from schemas.ports import Warehouse
 from services.adapters.clock import SystemClock
+from services.adapters.kafka import KafkaPublisher
 from services.auditing import audit_project
 from services.bootstrap import Project
 from services.cli.applying import apply_project
@@ -27,7 +29,6 @@ from services.embedded.process import Process, ProcessSpec
 from services.embedded.stack import Parts, embedded
 from services.embedded.warehouse import EmbeddedWarehouse
 from services.settings import load
-from tests.support.api import Api, Call, Reply, page
 from tests.support.warehouse import inject
 
 SECRET = "whsec_Y2hhb3MgbmVlZHMgYSBzZWNyZXQgdG9vLCBvZiBjb3Vyc2U="
@@ -80,7 +81,7 @@ sorted = true
 every = "1s"
 """
 
-_ORDERS = '''
+_ORDERS = """
 import datetime as dt
 
 from pydantic import BaseModel, Field
@@ -97,9 +98,9 @@ class Order(BaseModel):
 CONTRACT = Contract(
     stream="shop.orders", model=Order, key=("order_id",), business_date="placed_at"
 )
-'''
+"""
 
-_CONTACTS = '''
+_CONTACTS = """
 from pydantic import BaseModel, Field
 
 from schemas.contract import Contract
@@ -114,7 +115,7 @@ class Contact(BaseModel):
 CONTRACT = Contract(
     stream="crm.contacts", model=Contact, key=("contact_id",), version=("changed",)
 )
-'''
+"""
 
 
 @dataclass
@@ -127,6 +128,7 @@ class Site:
     warehouse: EmbeddedWarehouse
     gateway_port: int
     sessions: list[Warehouse] = field(default_factory=list)
+    publishers: list[KafkaPublisher] = field(default_factory=list)
 
     @contextmanager
     def up(self, *roles: str) -> Iterator[dict[str, Member]]:
@@ -164,11 +166,34 @@ class Site:
             )
         )
 
+    def produce(self, *orders: Mapping[str, Any]) -> None:
+        """Orders onto the topic; durable on return."""
+        self.publish(*self.encoded(*orders))
+
+    def encoded(self, *orders: Mapping[str, Any]) -> list[Record]:
+        """Orders as the gateway would put them onto the topic."""
+        now = SystemClock().now()
+        incoming = [
+            Incoming(dict(order), json.dumps(order).encode(), order["order_id"], "shop", now)
+            for order in orders
+        ]
+        return list(self.project.encoders[ORDERS].encode(incoming).records)
+
+    def publish(self, *records: Record) -> None:
+        """Anything onto any topic; durable on return."""
+        if not self.publishers:
+            large = {**self.project.kafka_options, "message.max.bytes": 20_000_000}
+            self.publishers.append(KafkaPublisher(large, "test"))
+        self.publishers[0].publish(records)
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """What the warehouse answers, in a session that outlives the call."""
         if not self.sessions:
             self.sessions.append(self.project.warehouse())
-        return [dict(row) for row in self.sessions[0].rows(sql)]
+        try:
+            return [dict(row) for row in self.sessions[0].rows(sql)]
+        except TransientError:  # the session was lost with a warehouse that was killed
+            return [dict(row) for row in self.sessions[0].rows(sql)]
 
     def execute(self, sql: str) -> int:
         """One statement; the rows that it touched."""
@@ -237,49 +262,6 @@ def _write(root: Path, ports: Mapping[str, int], api: str, loader: Mapping[str, 
     (root / "contracts").mkdir(exist_ok=True)
     (root / "contracts" / "orders.py").write_text(_ORDERS)
     (root / "contracts" / "contacts.py").write_text(_CONTACTS)
-
-
-class Contacts:
-    """What the polled source knows: more contacts every second, and now and then a bad mood."""
-
-    def __init__(self, per_second: float, draw: Callable[[], float]) -> None:
-        self._per_second = per_second
-        self._draw = draw
-        self._began = time.monotonic()
-        self._stopped: float | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def count(self) -> int:
-        """How many there are by now."""
-        until = self._stopped if self._stopped is not None else time.monotonic()
-        return int((until - self._began) * self._per_second)
-
-    def stop(self) -> None:
-        """No more from now on."""
-        self._stopped = time.monotonic()
-
-    def ids(self) -> set[str]:
-        """The event ids of all of them: key and version."""
-        return {f"c{n}@{n}" for n in range(self.count)}
-
-    def __call__(self, call: Call) -> Reply:
-        with self._lock:
-            mood = self._draw()
-        if mood < 0.02:
-            return Reply(503, b"{}")
-        if mood < 0.03:
-            return Reply(429, b"{}", {"Retry-After": "1"})
-        first = int(call.query.get("cursor", call.query.get("since", "0")))
-        after = min(self.count, first + int(call.query["limit"]))
-        found = [{"contact_id": f"c{n}", "changed": n, "name": f"N {n}"} for n in range(first, after)]
-        answer = page({"contacts": found, "next": str(after) if after < self.count else None})
-        return Reply(answer.status, answer.body, answer.headers, cut=60 if mood < 0.04 else None)
-
-
-def offer(api: Api, contacts: Contacts) -> None:
-    """Let the API answer with these contacts."""
-    api.route(CONTACTS_PATH, contacts)
 
 
 def kill_now(pid: int | None) -> bool:

@@ -35,6 +35,11 @@ class ExtendedConnection(FakeSnowflakeConnection):
         self.transaction.end()
         self._in_transaction = False
 
+    def abort(self) -> None:
+        """Roll back behind the client's back: its next statement fails, whatever it is."""
+        self.roll_back()
+        self.transaction.aborted = True
+
     def end(self) -> None:
         """End the session as a logout does: an open transaction is rolled back."""
         self.roll_back()

@@ -24,10 +24,11 @@ class Transaction:
 
     open: bool = False
     failed: bool = False  # a statement in it has failed
+    aborted: bool = False  # rolled back by the server, which its client has not heard of yet
 
     def end(self) -> None:
         """After COMMIT, ROLLBACK and logout."""
-        self.open = self.failed = False
+        self.open = self.failed = self.aborted = False
 
 
 class ExtendedCursor(FakeSnowflakeCursor):
@@ -47,6 +48,8 @@ class ExtendedCursor(FakeSnowflakeCursor):
         self, command: str, params: Any = None, *args: Any, **kwargs: Any
     ) -> "ExtendedCursor":
         """Run one statement. Raises ProgrammingError with a number for whatever DuckDB says."""
+        if self._transaction.aborted:
+            self._tell_aborted(command)
         try:
             prefix = stages.removed_prefix(command)
             if prefix is not None:
@@ -112,6 +115,17 @@ class ExtendedCursor(FakeSnowflakeCursor):
                 copying.forget_loads(self._duck_conn, done, self._place)
             case _:
                 pass
+
+    def _tell_aborted(self, command: str) -> None:
+        """The first statement since then fails, lest it were committed by itself."""
+        self._transaction.end()
+        if command.strip().upper() != "ROLLBACK":
+            errno, sqlstate = ABORTED
+            raise ProgrammingError(
+                msg="the transaction was idle for too long and has been rolled back",
+                errno=errno,
+                sqlstate=sqlstate,
+            )
 
     def _refuse_commit(self) -> None:
         # DuckDB would answer success and commit nothing; Snowflake would commit the rest.

@@ -24,7 +24,7 @@ class DurableFakeSnow(FakeSnow):
     stages' folder, which is part of its keys, stays the same.
     """
 
-    def __init__(self, folder: Path) -> None:  # noqa: super().__init__ keeps all in memory
+    def __init__(self, folder: Path) -> None:  # not super().__init__: it keeps all in memory
         databases = folder / "db"
         databases.mkdir(parents=True, exist_ok=True)
         (folder / "stages").mkdir(exist_ok=True)

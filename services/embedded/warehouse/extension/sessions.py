@@ -113,7 +113,7 @@ class Sessions:
             if use.running or not isinstance(connection, ExtendedConnection):
                 continue
             if connection.busy and idle > self._idle_transaction_seconds:
-                connection.roll_back()
+                connection.abort()
             if idle > MASTER_SECONDS:
                 self.end(token)
 

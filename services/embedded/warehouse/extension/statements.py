@@ -31,7 +31,8 @@ class Statements:
         fault = self._faults.take(await statement_of(request)) if self._faults else None
         if fault is None:
             return await self._once(request)
-        await asyncio.sleep(fault.seconds)
+        with self._sessions.running(token_of(request)):
+            await asyncio.sleep(fault.seconds)
         if fault.action not in {Action.DROP_REQUEST, Action.UNAVAILABLE}:
             answer = await self._once(request)
             if fault.action is Action.DELAY:

@@ -1,0 +1,58 @@
+"""What foreign bytes can say and no date, time or decimal can be: checks on the columns read.
+
+A reader takes any integer for a date. Python, and the warehouse, know the years 1 to 9999.
+"""
+
+import datetime as dt
+from typing import Any
+
+import polars as pl
+
+from schemas.foreign import without_null
+
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - columns are naive UTC
+_DAYS = [(edge - _EPOCH.date()).days for edge in (dt.date.min, dt.date.max)]
+_MILLIS = [(edge - _EPOCH) // dt.timedelta(milliseconds=1) for edge in (dt.datetime.min, dt.datetime.max)]
+_MICROS = [(edge - _EPOCH) // dt.timedelta(microseconds=1) for edge in (dt.datetime.min, dt.datetime.max)]
+_BOUNDS = {  # of the integers on the wire
+    "date": _DAYS,
+    "time-millis": [0, 86_400_000 - 1],
+    "time-micros": [0, 86_400_000_000 - 1],
+    "timestamp-millis": _MILLIS,
+    "timestamp-micros": _MICROS,
+    "local-timestamp-millis": _MILLIS,
+    "local-timestamp-micros": _MICROS,
+}
+
+
+def within_bounds(column: pl.Expr, node: Any) -> pl.Expr | None:  # noqa: ANN401 - JSON
+    """Whether all values of an Avro type can be what they should be; None where any can.
+
+    Of a type that Polars reads: no union of several types.
+    """
+    node = without_null(node)
+    match node["type"]:
+        case "array":
+            return _every(column, within_bounds(pl.element(), node["items"]))
+        case "map":
+            return _every(column, within_bounds(pl.element().struct.field("v"), node["values"]))
+        case "record":
+            checks = (within_bounds(column.struct.field(f["name"]), f["type"]) for f in node["fields"])
+            known = [check.fill_null(value=True) for check in checks if check is not None]
+            return pl.all_horizontal(known) if known else None
+        case _:
+            return _plain(column, node)
+
+
+def _every(column: pl.Expr, check: pl.Expr | None) -> pl.Expr | None:
+    return None if check is None else column.list.eval(check.fill_null(value=True)).list.all()
+
+
+def _plain(column: pl.Expr, node: dict[str, Any]) -> pl.Expr | None:
+    logical = node.get("logicalType")
+    if logical == "decimal":
+        limit = 10 ** node["precision"]
+        return column.to_physical().is_between(-limit + 1, limit - 1)
+    if logical in _BOUNDS:
+        return column.to_physical().is_between(*_BOUNDS[logical])
+    return None
