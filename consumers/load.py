@@ -1,6 +1,7 @@
 """The loader's loop: from the log to the warehouse, exactly once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -11,8 +12,24 @@ from consumers.loader import STOPPED_SECONDS, LoadPolicy, LoadPorts, LoadState, 
 from consumers.measure import count_committed, tell_state
 from consumers.restore import claim_due, restore_some, take_claims
 from consumers.stream import Judged
-from schemas.errors import FencedError, SetupError, TransientError
-from schemas.events import Claimed, LoadPlan, Partition, Polled, Receipt, Record, Run
+from schemas.errors import (
+    FencedError,
+    OversizedError,
+    RejectReason,
+    SetupError,
+    TransientError,
+)
+from schemas.events import (
+    Claimed,
+    LoadPlan,
+    Partition,
+    Polled,
+    Receipt,
+    Record,
+    Rejection,
+    Run,
+    Violation,
+)
 
 REPORTS = "sluice.batches"
 
@@ -103,7 +120,7 @@ def _read_stream(ports: LoadPorts, state: LoadState, topic: str, runs: list[Run]
         try:
             judged = stream.judge(runs, keys, None if stream.is_dead else state.breaker.check)
             if judged.rejections:
-                ports.publisher.publish(ports.dead_letters(judged.rejections))
+                _publish_dead(ports, judged.rejections)
         except BreakerOpenError as error:
             ports.note("breaker_open", {"topic": topic, "error": str(error)})
             for partition in error.tripped:
@@ -118,6 +135,35 @@ def _read_stream(ports: LoadPorts, state: LoadState, topic: str, runs: list[Run]
         else:
             _grow(ports, state, runs, judged)
             return
+
+
+def _publish_dead(ports: LoadPorts, rejections: Sequence[Rejection]) -> None:
+    """Durable on return. The bytes of what no dead letter can hold stay where they are."""
+    left = list(rejections)
+    while True:
+        try:
+            ports.publisher.publish(ports.dead_letters(left))
+        except OversizedError as error:
+            whole = left[error.index]
+            if whole.violations[-1].reason is RejectReason.OVERSIZED:  # it was not the original
+                raise
+            left[error.index] = _without_bytes(whole)
+        else:
+            return
+
+
+def _without_bytes(rejection: Rejection) -> Rejection:
+    """The same without the message, whose place in the log it names."""
+    size = len(rejection.value or b"") + len(rejection.key or b"")
+    detail = f"{size} bytes, too many for a dead letter: they are in the log only, at its place"
+    left = Violation("$", RejectReason.OVERSIZED, detail)
+    return replace(
+        rejection,
+        violations=(*rejection.violations, left),
+        value=None,
+        key=None,
+        headers=(),
+    )
 
 
 def _grow(ports: LoadPorts, state: LoadState, runs: Sequence[Run], judged: Judged) -> None:

@@ -228,5 +228,5 @@ def _records(kind: Record, values: Values) -> pl.Series:
     whole: Values = [{} if v is None else v for v in values]
     parts = [column(f.type, [v.get(f.source) for v in whole]).alias(f.name) for f in kind.fields]
     packed = pl.select(pl.struct(parts)).to_series()
-    present = pl.Series([v is not None for v in values])
+    present = pl.Series([v is not None for v in values], dtype=pl.Boolean)
     return packed if present.all() else pl.select(pl.when(present).then(packed)).to_series()

@@ -1,6 +1,7 @@
 """What is counted for every request, told to the metrics a few times a second."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
 from schemas.events import Rejection
@@ -14,35 +15,38 @@ class Tally:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._counts: dict[tuple[str, ...], int] = {}  # name, then label names and values in turn
+        self._requests: Counter[tuple[str, str]] = Counter()  # source, status
+        self._refusals: Counter[tuple[str, str]] = Counter()  # source, reason
+        self._bytes: Counter[str] = Counter()  # source
+        self._events: Counter[str] = Counter()  # stream
+        self._dead: Counter[tuple[str, str]] = Counter()  # stream, reason
         self._seconds: list[tuple[str, float]] = []  # source, until its answer
         self._pending = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def answered(self, source: str, status: int, reason: str | None) -> None:
         """One request has its answer."""
-        self._add(("gateway_requests", "source", source, "status", str(status)))
+        self._requests[source, str(status)] += 1
         if reason is not None:
-            self._add(("gateway_refusals", "source", source, "reason", reason))
+            self._refusals[source, reason] += 1
+        self._tell_soon()
 
     def read(self, source: str, size: int, seconds: float) -> None:
         """One body came whole; so long from then to its answer."""
-        self._add(("gateway_bytes", "source", source), size)
+        self._bytes[source] += size
         self._seconds.append((source, seconds))
 
     def stored(self, streams: Sequence[str], rejections: Sequence[Rejection]) -> None:
         """These events are acknowledged, and these dead letters with them."""
-        for stream in streams:
-            self._add(("gateway_events", "stream", stream))
-        for one in rejections:
-            self._add(("gateway_events_dead", "stream", one.stream, "reason", one.reason))
+        self._events.update(streams)
+        self._dead.update((one.stream, one.reason.value) for one in rejections)
+        self._tell_soon()
 
     def waiting(self, pending: int) -> None:
         """So many events wait for the broker."""
         self._pending = pending
 
-    def _add(self, key: tuple[str, ...], value: int = 1) -> None:
-        self._counts[key] = self._counts.get(key, 0) + value
+    def _tell_soon(self) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TELL_SECONDS, self.tell)
 
@@ -51,11 +55,19 @@ class Tally:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        counts, self._counts = self._counts, {}
+        for (source, status), count in self._requests.items():
+            self._metrics.count("gateway_requests", count, source=source, status=status)
+        for (source, reason), count in self._refusals.items():
+            self._metrics.count("gateway_refusals", count, source=source, reason=reason)
+        for source, size in self._bytes.items():
+            self._metrics.count("gateway_bytes", size, source=source)
+        for stream, count in self._events.items():
+            self._metrics.count("gateway_events", count, stream=stream)
+        for (stream, reason), count in self._dead.items():
+            self._metrics.count("gateway_events_dead", count, stream=stream, reason=reason)
+        for tally in (self._requests, self._refusals, self._bytes, self._events, self._dead):
+            tally.clear()
         seconds, self._seconds = self._seconds, []
-        for (name, *labels), value in counts.items():
-            pairs = zip(labels[::2], labels[1::2], strict=True)
-            self._metrics.count(name, value, **dict(pairs))
         for source, spent in seconds:
             self._metrics.observe("gateway_ack_seconds", spent, source=source)
         self._metrics.gauge("gateway_in_flight_events", self._pending)

@@ -108,7 +108,6 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
             assert target in targets, line
 
 
-@pytest.mark.xfail(strict=True, reason="services/adapters/snowflake still says `sluice migrate`")
 def test_every_command_that_a_message_names_exists() -> None:
     there = {command.split()[1] for command in commands() if " " in command}
     sources = [

@@ -5,7 +5,6 @@
 
 import os
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -45,18 +44,6 @@ pytestmark = [
 
 
 Tell = Callable[[str], object]
-
-
-@pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
-    """Shows a line at once, whatever the options of pytest."""
-
-    def told(text: str) -> None:
-        with capsys.disabled():
-            sys.stdout.write(f"  {text}\n")
-            sys.stdout.flush()
-
-    return told
 
 
 @dataclass

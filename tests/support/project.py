@@ -254,9 +254,7 @@ def standing(root: Path, api: str = "http://127.0.0.1:9", **loader: float) -> It
 
 def _write(root: Path, ports: Mapping[str, int], api: str, loader: Mapping[str, float]) -> None:
     lines = "\n".join(f"{name} = {value}" for name, value in loader.items())
-    text = _SETTINGS.format(
-        **ports, loader=lines, api=api, path=CONTACTS_PATH, page_rows=PAGE_ROWS
-    )
+    text = _SETTINGS.format(**ports, loader=lines, api=api, path=CONTACTS_PATH, page_rows=PAGE_ROWS)
     (root / "sluice.toml").write_text(text)
     (root / "shop.secret").write_text(SECRET)
     (root / "contracts").mkdir(exist_ok=True)

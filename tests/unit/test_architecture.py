@@ -1,6 +1,8 @@
 """What import-linter cannot say of the code's shape; each check is shown to find what it is for."""
 
 import ast
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -113,6 +115,49 @@ def test_an_effect_at_import_is_found(tmp_path: Path, line: str, effect: str) ->
     done = imported(["guilty"], tmp_path)
     assert done.returncode == 1
     assert f"importing guilty has the effect {effect}" in done.stderr
+
+
+VIOLATIONS = {
+    "schemas/types.py": "import consumers.judge",
+    "services/unplaced.py": "",
+    "services/processes.py": "import services.adapters.clock",
+    "services/gateway/app.py": "import confluent_kafka",
+    "producers/sources/github.py": "import producers.sources.stripe",
+    "producers/signatures/hmac.py": "import producers.signatures.basic",
+    "producers/pagers/page.py": "import producers.pagers.link",
+    "consumers/judge.py": "import time",
+}
+"""A line that breaks each contract of import-linter, one a contract."""
+
+
+def linted(root: Path) -> dict[str, bool]:
+    """The contracts, and whether they are kept."""
+    done = subprocess.run(  # noqa: S603 - the linter of this environment
+        [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--no-cache"],
+        cwd=root,
+        env={"PYTHONPATH": str(root), "COLUMNS": "300", "NO_COLOR": "1"},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    found = re.findall(r"^(.+?) (KEPT|BROKEN)\b", done.stdout, re.MULTILINE)
+    return {name: word == "KEPT" for name, word in found}
+
+
+def test_every_contract_of_the_import_linter_finds_what_it_is_for(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package in PACKAGES:
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    kept = linted(tmp_path)
+    assert kept
+    assert all(kept.values()), kept
+    for path, line in VIOLATIONS.items():
+        with (tmp_path / path).open("a") as file:
+            file.write(f"\n{line}\n")
+    assert linted(tmp_path) == dict.fromkeys(kept, False)
+    assert len(VIOLATIONS) == len(kept)
 
 
 def test_no_file_is_longer_than_a_reader_holds_in_mind() -> None:

@@ -157,7 +157,23 @@ def test_no_value_of_a_sample_is_repeated_in_the_file() -> None:
 
 NASTY = [
     *("class", "from", "dt", "Decimal", "str", "list", "json", "schema", "copy", "model_dump"),
-    *("model_x", "_id", "__x", "1st", "a b", "A", "a", "ä", "", "Field", "CONTRACT", "x-y", "x_y"),
+    *(
+        "model_x",
+        "_id",
+        "__x",
+        "1st",
+        "a b",
+        "A",
+        "a",
+        "ä",
+        "",
+        "Field",
+        "CONTRACT",
+        "x-y",
+        "x_y",
+        "b",
+        "B",
+    ),
     *('quo"te', "back\\slash", "new\nline", "Record", "None", "self", "Orders", "validate", "🙂"),
 ]
 
@@ -289,3 +305,10 @@ def test_a_file_that_holds_no_records_is_named_with_what_to_do(
 def test_a_file_that_is_not_there_is_an_error_too(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="No such file"):
         read_samples(tmp_path / "none.json", 10)
+
+
+def test_a_batch_whose_lists_of_objects_are_all_empty_passes(tmp_path: Path) -> None:
+    """Found by the test above: native code took an empty column for one without a type."""
+    lines = [{"sku": "a", "price": 1.5}]
+    contract = inferred(tmp_path, [order(n, lines=lines if n else []) for n in range(3)])
+    assert_all_pass(contract, [order(n, lines=[]) for n in range(20)])

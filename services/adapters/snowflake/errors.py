@@ -14,10 +14,10 @@ _TWICE: Final = re.compile(r"^(\d{6} \(\w{5}\): )\1")  # the number, by server a
 
 # errno: what to do. Numbers as in Snowflake's error messages, without leading zeros.
 _SETUP: Final = {
-    904: "a column is missing: run `sluice migrate`, or compare table and contract",
+    904: "a column is missing: run `sluice apply`, or compare table and contract",
     1003: "report this statement: it is not valid on this warehouse",
-    2003: "create the object (`sluice migrate`), or grant the role access to it",
-    2043: "create the object (`sluice migrate`), or grant the role access to it",
+    2003: "create the object (`sluice apply`), or grant the role access to it",
+    2043: "create the object (`sluice apply`), or grant the role access to it",
     3001: "grant the role the privilege that the message names",
     606: "grant the role USAGE on the warehouse and name it in snowflake.warehouse",
     2141: "grant the role USAGE on the warehouse and name it in snowflake.warehouse",

@@ -116,7 +116,7 @@ class SnowflakeWarehouse:
             raise SetupError(
                 "the row that new partitions are inserted under is missing",
                 where=ledger.LOCKS,
-                remedy="run `sluice migrate`",
+                remedy="run `sluice apply`",
             )
         if self._claims(starts):
             raise TransientError("another loader claimed a new partition first", where="claim")
