@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Annotated, Any, Literal
 
 import annotated_types as at
@@ -196,6 +196,7 @@ def test_a_rule_fails_exactly_what_pydantic_refuses(annotation: Any, values: lis
     check(rules, values)
 
 
+WIDE_CONTEXT = Context(prec=60)
 BOUNDS: tuple[tuple[Any, Callable[[Random], Any]], ...] = (
     (int, integer),
     (float, number),
@@ -204,7 +205,6 @@ BOUNDS: tuple[tuple[Any, Callable[[Random], Any]], ...] = (
     (dt.time, lambda rng: stamp(rng).time()),
     (dt.datetime, lambda rng: stamp(rng).replace(tzinfo=UTC)),
 )
-WIDE_CONTEXT = __import__("decimal").Context(prec=60)
 
 
 @settings(deadline=None)
@@ -247,7 +247,7 @@ def test_text_that_should_be_json_is_a_violation_and_never_raises() -> None:
     assert found.reason is RejectReason.WRONG_TYPE
     assert "JSON" in found.detail
     inside = compile_rules(Contract(stream="a.b", model=create_model("M", p=(Part, ...))))
-    part = {"n": 1, "tags": [], "colour": None, "free": "{x"}
+    part = {"n": 1, "tags": ["ab"], "colour": "red", "free": "{x"}
     broken = pl.DataFrame({"p": [part, part | {"free": "{}"}]})
     assert inside.failing(broken) == [0]
 
@@ -308,7 +308,7 @@ CUSTOM: list[tuple[Any, Any, Any, str]] = [
     (WithPostInit, {"x": 7}, {"x": 8}, "model_post_init"),
     (Nesting, {"x": [{"x": 7}]}, {"x": [{"x": 8}]}, "WithFieldValidator._refuse"),
     (Annotated[int, AfterValidator(refuse_seven)], 7, 8, "AfterValidator"),
-    (Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)], " a ", "ab", "min"),
+    (Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)], " a ", "ab", "the constraint"),
     (Annotated[float, Field(multiple_of=0.5)], 0.3, 1.5, "MultipleOf"),
     (Annotated[Decimal, Field(gt=0.5)], Decimal("0.5"), Decimal("0.6"), "the bound 0.5"),
     (Annotated[int, Field(le=2**70)], None, 1, "the bound"),
@@ -332,9 +332,11 @@ def test_what_has_no_expression_is_judged_row_by_row(
     assert not rules.examine(frame.row(1, named=True))
 
 
-@pytest.mark.parametrize("name", ["str_strip_whitespace", "strict", "str_max_length"])
-def test_a_setting_that_changes_verdicts_is_judged_row_by_row(name: str) -> None:
-    assert name in rules_of(str, **{name: 1}).by_row
+@pytest.mark.parametrize(
+    ("name", "value"), [("str_strip_whitespace", True), ("strict", True), ("str_max_length", 1)]
+)
+def test_a_setting_that_changes_verdicts_is_judged_row_by_row(name: str, value: Any) -> None:
+    assert name in rules_of(str, **{name: value}).by_row
 
 
 def test_harmless_settings_keep_the_expressions() -> None:
