@@ -105,7 +105,11 @@ class Alignment:
     def _finished(self, frame: pl.DataFrame, extra: pl.Series | None) -> pl.DataFrame:
         """Texts as JSON, and what the writer itself had not known beside what we do not know."""
         columns = [
-            pl.Series(name, [None if t is None else as_json(t) for t in frame[name].to_list()], dtype=pl.String)
+            pl.Series(
+                name,
+                list(map(as_json, frame[name].to_list())),
+                dtype=pl.String,
+            )
             for name in self._texts
         ]
         if extra is not None and extra.null_count() < len(extra):

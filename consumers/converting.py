@@ -105,9 +105,7 @@ def free_form(column: pl.Expr, node: Node) -> pl.Expr:
     return pl.when(column.is_not_null()).then(text.str.slice(len('{"x":')).str.head(-1))
 
 
-def _every(
-    column: pl.Expr, kind: FieldType, change: Callable[[pl.Expr], pl.Expr]
-) -> pl.Expr:
+def _every(column: pl.Expr, kind: FieldType, change: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
     inner = change(pl.element())
     if inner.meta.eq(pl.element()):
         return column
@@ -188,5 +186,3 @@ def json_column(column: pl.Expr, node: Node) -> pl.Expr:
         ]
         return pl.when(column.is_not_null()).then(pl.struct(parts))
     raise NoExpressionError
-
-

@@ -1,5 +1,9 @@
 """A closed batch becomes one file with a derived name, and the SQL of one transaction."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
 import polars as pl
 
 from consumers import ledger
@@ -18,7 +22,7 @@ def plan_load(batch: Batch, contract: Contract, now: int) -> LoadPlan:
     """
     ranges = list(batch.ranges())
     name = batch_id(batch.topic, ((r.partition.number, r.first, r.after) for r, _ in ranges))
-    frame = pl.concat(batch.frames, rechunk=True) if batch.frames else pl.DataFrame()
+    frame = _in_order(batch.frames) if batch.frames else pl.DataFrame()
     file = f"{name}.parquet"
     directory = f"@{ledger.STAGE}/{batch.topic}/"
     constants = {
@@ -57,3 +61,16 @@ def plan_load(batch: Batch, contract: Contract, now: int) -> LoadPlan:
         ),
         fence_sql=ledger.fence_update([r for r, _ in ranges], name),
     )
+
+
+def _in_order(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Partition after partition, however the polls cut them: each has ascending offsets."""
+    slices: list[tuple[int, pl.DataFrame]] = []
+    for frame in frames:
+        numbers = frame[table.PARTITION].to_numpy()
+        edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        for first, after in pairwise(edges):
+            if after > first:
+                slices.append((int(numbers[first]), frame[first:after]))
+    slices.sort(key=lambda each: each[0])  # stable: polls stay in order
+    return pl.concat([part for _, part in slices] or frames[:1], rechunk=True)

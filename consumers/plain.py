@@ -76,8 +76,10 @@ def _nested(kind: Array | Map | Record, value: Any) -> tuple[Any, bool]:  # noqa
             return None, False
 
 
-def as_json(text: str) -> str:
+def as_json(text: str | None) -> str | None:
     """A text that is JSON, and no key twice; any other text as a JSON string."""
+    if text is None:
+        return None
     try:
         return orjson.dumps(orjson.loads(text)).decode()
     except ValueError:
@@ -90,7 +92,7 @@ def dumped(value: object) -> str | None:
 
 
 def jsonable(value: Any) -> Any:  # noqa: ANN401 - whatever Avro holds
-    """As JSON takes it: ISO times with microseconds (UTC with Z), bytes in hex, decimals as text."""
+    """As JSON takes it: ISO times with microseconds, bytes in hex, decimals as text."""
     match value:
         case Mapping():
             return {key: jsonable(v) for key, v in value.items()}

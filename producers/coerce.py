@@ -70,7 +70,9 @@ def _to_utc(value: dt.datetime) -> dt.datetime:
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
-        raise PydanticCustomError("timestamp_out_of_range", "Beyond the years 1 to 9999 in UTC") from None
+        raise PydanticCustomError(
+            "timestamp_out_of_range", "Beyond the years 1 to 9999 in UTC"
+        ) from None
 
 
 def json_text(value: object) -> str:

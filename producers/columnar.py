@@ -40,9 +40,7 @@ class UnfitError(Exception):
         self.rows = rows
 
 
-def column(  # noqa: C901 - one case a kind of type
-    kind: FieldType, values: Values
-) -> pl.Series:
+def column(kind: FieldType, values: Values) -> pl.Series:
     """The values as a typed column. Raises UnfitError naming the rows that need pydantic."""
     match kind:
         case Scalar.JSON:

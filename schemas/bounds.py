@@ -11,13 +11,14 @@ import polars as pl
 from schemas.foreign import without_null
 
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - columns are naive UTC
-_DAYS = [(edge - _EPOCH.date()).days for edge in (dt.date.min, dt.date.max)]
-_MILLIS = [(edge - _EPOCH) // dt.timedelta(milliseconds=1) for edge in (dt.datetime.min, dt.datetime.max)]
-_MICROS = [(edge - _EPOCH) // dt.timedelta(microseconds=1) for edge in (dt.datetime.min, dt.datetime.max)]
+_FIRST = dt.datetime(1, 1, 1) - _EPOCH  # noqa: DTZ001 - as the epoch
+_LAST = dt.datetime(9999, 12, 31, 23, 59, 59, 999_999) - _EPOCH  # noqa: DTZ001 - as the epoch
+_MILLIS = (_FIRST // dt.timedelta(milliseconds=1), _LAST // dt.timedelta(milliseconds=1))
+_MICROS = (_FIRST // dt.timedelta(microseconds=1), _LAST // dt.timedelta(microseconds=1))
 _BOUNDS = {  # of the integers on the wire
-    "date": _DAYS,
-    "time-millis": [0, 86_400_000 - 1],
-    "time-micros": [0, 86_400_000_000 - 1],
+    "date": (_FIRST.days, _LAST.days),
+    "time-millis": (0, 86_400_000 - 1),
+    "time-micros": (0, 86_400_000_000 - 1),
     "timestamp-millis": _MILLIS,
     "timestamp-micros": _MICROS,
     "local-timestamp-millis": _MILLIS,
@@ -37,7 +38,8 @@ def within_bounds(column: pl.Expr, node: Any) -> pl.Expr | None:  # noqa: ANN401
         case "map":
             return _every(column, within_bounds(pl.element().struct.field("v"), node["values"]))
         case "record":
-            checks = (within_bounds(column.struct.field(f["name"]), f["type"]) for f in node["fields"])
+            parts = [(column.struct.field(f["name"]), f["type"]) for f in node["fields"]]
+            checks = [within_bounds(part, kind) for part, kind in parts]
             known = [check.fill_null(value=True) for check in checks if check is not None]
             return pl.all_horizontal(known) if known else None
         case _:
@@ -54,5 +56,6 @@ def _plain(column: pl.Expr, node: dict[str, Any]) -> pl.Expr | None:
         limit = 10 ** node["precision"]
         return column.to_physical().is_between(-limit + 1, limit - 1)
     if logical in _BOUNDS:
-        return column.to_physical().is_between(*_BOUNDS[logical])
+        lowest, highest = _BOUNDS[logical]
+        return column.to_physical().is_between(lowest, highest)
     return None

@@ -1,7 +1,7 @@
 """A run of Avro messages <-> a frame of typed columns, in one native call each way.
 
 A container block is the concatenation of records. Messages are joined by a sentinel, and the
-reader's schema ends with a fixed(9) that *is* the sentinel and the next message's Confluent
+reader's schema ends with a fixed(13) that *is* the sentinel and the next message's Confluent
 header: so nothing is sliced, and a record that ate its neighbour's bytes is noticed.
 Identities of Avro's binary encoding let native code read what it has no name for: an enum is its
 int index, a map is an array of key and value records, a time is its long.
@@ -19,7 +19,9 @@ from schemas.decimals import avro_bytes
 from schemas.foreign import as_read, fits_decimal_column, without_null
 from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
 
-SENTINEL = b"\xde\xad\xbe\xef"
+# Python's hash of a text is another one in every process: nobody can write it into a message, to
+# pass two records off as one
+SENTINEL = hash("seam").to_bytes(8, "big", signed=True)
 KEY, VALUE = "k", "v"
 _SEAM = "__seam"
 
@@ -300,9 +302,8 @@ def _writable(column: pl.Expr, kind: FieldType) -> pl.Expr:
         case Record():
             if not _changes(kind):
                 return column
-            return _struct(
-                column, {f.name: _writable(column.struct.field(f.name), f.type) for f in kind.fields}
-            )
+            parts = {f.name: column.struct.field(f.name) for f in kind.fields}
+            return _struct(column, {f.name: _writable(parts[f.name], f.type) for f in kind.fields})
         case Scalar() | Map():
             return column
 

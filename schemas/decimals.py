@@ -1,8 +1,8 @@
 """Decimal columns as Avro's bytes: big-endian two's complement of the unscaled number.
 
-Avro 1.12, "Decimal". Polars writes an unscaled 32,768 to 65,535 (or 2^31 to 2^32, and so on) without
-its sign bit, so that 655.35 comes back as -0.01: these bytes are the shortest right ones, as
-fastavro's are.
+Avro 1.12, "Decimal". Polars 2.1 writes some numbers without their sign bit (unscaled 32,768 to
+65,535, 2^31 to 2^32 and so on), so that 655.35 comes back as -0.01. These bytes are the shortest
+right ones, as fastavro's are.
 """
 
 import numpy as np
@@ -21,9 +21,8 @@ def avro_bytes(values: pl.Series) -> pl.Series:
         whole = frame.select(known.cast(pl.Int64)).to_series().to_numpy()
         padded = whole.astype(">i8").view(np.uint8).reshape(-1, 8)
     else:
-        halves = frame.select(
-            (known // _WORD).cast(pl.Int64).alias("high"), (known % _WORD).cast(pl.UInt64).alias("low")
-        )
+        high, low = (known // _WORD).cast(pl.Int64), (known % _WORD).cast(pl.UInt64)
+        halves = frame.select(high.alias("high"), low.alias("low"))
         pairs = np.empty((len(values), 2), dtype=">u8")
         pairs[:, 0] = halves["high"].to_numpy().view(np.uint64)
         pairs[:, 1] = halves["low"].to_numpy()

@@ -84,7 +84,7 @@ def _digits(node: dict[str, Any]) -> int:
 
 
 def without_null(node: Any) -> Any:  # noqa: ANN401 - JSON
-    """The type inside ``["null", T]``, spelled out as an object; a union of several stays a list."""
+    """The type inside ``["null", T]``, as an object; a union of several types stays a list."""
     if isinstance(node, list):
         branches = [branch for branch in node if branch != "null"]
         return without_null(branches[0]) if len(branches) == 1 else node

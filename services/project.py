@@ -9,12 +9,26 @@ from types import ModuleType
 
 from pydantic import ValidationError
 
+from schemas.avro import wire_schema
 from schemas.contract import DEAD_SUFFIX, Contract, raw_contract
 from schemas.dead_letters import dead_contract
 from schemas.errors import SetupError
 
 CONTRACTS = "contracts"
 ATTRIBUTE = "CONTRACT"
+_FAULTS = (  # what a file may raise when it is run; pydantic's own are among them
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 
 
 def load_contracts(folder: Path) -> dict[str, Contract]:
@@ -52,7 +66,7 @@ def load_contract(path: Path) -> Contract:
             where=str(path),
             remedy="see docs/contracts.md",
         ) from None
-    contract = getattr(module, ATTRIBUTE, None)
+    contract: object = getattr(module, ATTRIBUTE, None)
     if not isinstance(contract, Contract):
         raise SetupError(
             f"declares no {ATTRIBUTE}",
@@ -60,6 +74,7 @@ def load_contract(path: Path) -> Contract:
             remedy=f"declare {ATTRIBUTE} = Contract(stream=..., model=...), "
             "or begin the file's name with _",
         )
+    wire_schema(contract)  # two types of one name show here
     return contract
 
 
@@ -72,7 +87,9 @@ def _imported(path: Path) -> ModuleType:
     sys.modules[name] = module  # pydantic looks annotations up there
     try:
         spec.loader.exec_module(module)
-    except (OSError, ImportError, SyntaxError, NameError, AttributeError, TypeError) as error:
+    except ValidationError:
+        raise
+    except _FAULTS as error:
         raise SetupError(
             f"cannot be imported: {type(error).__name__}: {error}",
             where=str(path),

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx2
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from schemas.errors import SetupError, TransientError
 
@@ -16,6 +18,18 @@ Schema = dict[str, Any]
 FIRST_ID = 1
 SCHEMA_NOT_FOUND = 40403
 INCOMPATIBLE = 409
+
+
+class Row(TypedDict):
+    """One line of ``ids.json``."""
+
+    id: int
+    subject: str
+    version: int
+    file: str
+
+
+_INDEX = TypeAdapter(list[Row])
 
 
 class Registry(Protocol):
@@ -40,23 +54,23 @@ class FileRegistry:
         """The id of this very schema, whatever its subject; the next free one for a new schema."""
         with self._locked():
             index = self._index()
-            for row in index:
-                if row["subject"] == subject and self._load(row["file"]) == schema:
-                    return int(row["id"])
-            version = 1 + sum(row["subject"] == subject for row in index)
-            schema_id = max((int(row["id"]) for row in index), default=FIRST_ID - 1) + 1
+            for known in index:
+                if known["subject"] == subject and self._load(known["file"]) == schema:
+                    return known["id"]
+            version = 1 + sum(one["subject"] == subject for one in index)
+            schema_id = max((one["id"] for one in index), default=FIRST_ID - 1) + 1
             file = Path(subject) / f"v{version}.avsc"
             target = self._folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(json.dumps(schema, indent=2) + "\n")
-            row = {"id": schema_id, "subject": subject, "version": version, "file": str(file)}
+            row: Row = {"id": schema_id, "subject": subject, "version": version, "file": str(file)}
             self._write([*index, row])
             return schema_id
 
     def schema(self, schema_id: int) -> Schema | None:
         """The schema of an id; the files are read again for an id not seen before."""
         if schema_id not in self._schemas:
-            row = next((row for row in self._index() if int(row["id"]) == schema_id), None)
+            row = next((one for one in self._index() if one["id"] == schema_id), None)
             if row is None:
                 return None
             self._schemas[schema_id] = self._load(row["file"])
@@ -70,31 +84,39 @@ class FileRegistry:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _index(self) -> list[dict[str, Any]]:
+    def _index(self) -> list[Row]:
         path = self._folder / "ids.json"
         if not path.exists():
             return []
         try:
-            return list(json.loads(path.read_text()))
-        except ValueError as error:
+            index = _INDEX.validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
             raise SetupError(
-                f"not valid JSON: {error}",
+                f"cannot be read: {error}",
                 where=str(path),
                 remedy="restore the committed file; ids in the log depend on it",
             ) from error
+        ids = [row["id"] for row in index]
+        twice = sorted({one for one in ids if ids.count(one) > 1})
+        if twice:
+            raise SetupError(
+                f"two schemas have the id {twice[0]}",
+                where=str(path),
+                remedy="as after a merge: keep the one that was deployed, register the other anew",
+            )
+        return index
 
     def _load(self, file: str) -> Schema:
+        path = self._folder / file
         try:
-            schema: Schema = json.loads((self._folder / file).read_text())
+            schema = json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise SetupError(
-                f"the schema cannot be read: {error}",
-                where=str(self._folder / file),
-                remedy="restore the committed file; events in the log were written with it",
-            ) from error
+            raise _damaged(path, str(error)) from error
+        if not isinstance(schema, dict):
+            raise _damaged(path, "it is no object")
         return schema
 
-    def _write(self, index: list[dict[str, Any]]) -> None:
+    def _write(self, index: list[Row]) -> None:
         draft = self._folder / ".ids.json"
         lines = ",\n".join("  " + json.dumps(row) for row in index)
         with draft.open("w") as out:
@@ -102,6 +124,14 @@ class FileRegistry:
             out.flush()
             os.fsync(out.fileno())
         draft.replace(self._folder / "ids.json")
+
+
+def _damaged(path: Path, why: str) -> SetupError:
+    return SetupError(
+        f"the schema cannot be read: {why}",
+        where=str(path),
+        remedy="restore the committed file; events in the log were written with it",
+    )
 
 
 class HttpRegistry:
@@ -125,19 +155,16 @@ class HttpRegistry:
                 where=f"{self._url}{path}",
                 remedy="give the stream a compatible contract, or a new name",
             )
-        self._require(answer, path)
-        return int(answer.json()["id"])
+        return int(self._require(answer, path)["id"])
 
     def schema(self, schema_id: int) -> Schema | None:
         """The schema of an id; None when the registry has none."""
         if schema_id not in self._schemas:
             path = f"/schemas/ids/{schema_id}"
             answer = self._call("GET", path)
-            if answer.status_code == httpx2.codes.NOT_FOUND:
+            if _says_unknown(answer):
                 return None
-            self._require(answer, path)
-            found = json.loads(answer.json()["schema"])
-            self._schemas[schema_id] = found if isinstance(found, dict) else {"type": found}
+            self._schemas[schema_id] = _parsed(self._require(answer, path))
         return self._schemas[schema_id]
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx2.Response:
@@ -150,12 +177,42 @@ class HttpRegistry:
                 remedy="check registry.url and that the registry runs",
             ) from error
 
-    def _require(self, answer: httpx2.Response, path: str) -> None:
+    def _require(self, answer: httpx2.Response, path: str) -> dict[str, Any]:
+        """The answer's object. Raises TransientError or SetupError where there is none."""
         if answer.is_success:
-            return
-        kind = TransientError if answer.is_server_error else SetupError
+            try:
+                found = answer.json()
+            except ValueError:
+                found = None
+            if isinstance(found, dict) and found.keys() & {"id", "schema"}:
+                return found
+        later = answer.is_server_error or answer.status_code == httpx2.codes.TOO_MANY_REQUESTS
+        kind = TransientError if later else SetupError
         raise kind(
             f"the schema registry answers {answer.status_code}: {answer.text[:200]}",
             where=self._url + path,
             remedy="check registry.url, user and password",
         )
+
+
+def _says_unknown(answer: httpx2.Response) -> bool:
+    """Whether the registry itself says so, and not whatever else stands at a wrong address."""
+    if answer.status_code != httpx2.codes.NOT_FOUND:
+        return False
+    try:
+        found = answer.json()
+    except ValueError:
+        return False
+    return isinstance(found, dict) and found.get("error_code") == SCHEMA_NOT_FOUND
+
+
+def _parsed(found: dict[str, Any]) -> Schema:
+    """The schema; one that is no Avro record keeps its kind, for the dead letters to say."""
+    kind = found.get("schemaType", "AVRO")
+    if kind != "AVRO":
+        return {"type": kind}
+    try:
+        schema = json.loads(found["schema"])
+    except (KeyError, ValueError):
+        schema = "no JSON"
+    return schema if isinstance(schema, dict) else {"type": str(schema)}

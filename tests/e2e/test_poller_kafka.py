@@ -110,7 +110,7 @@ def test_killed_at_any_moment_every_record_arrives_once_after_deduplication(
     topics: str, api: Api
 ) -> None:
     command = [sys.executable, "-m", "tests.support.poller_process", api.url, topics]
-    draw = random.Random(7)  # noqa: S311 - moments to kill at
+    draw = random.Random(7)
     kills = 0
     for _ in range(6):
         before = len(api.calls)

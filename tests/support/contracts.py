@@ -70,7 +70,7 @@ def one_of(*values: Any) -> Draw:
     return draw
 
 
-_PLAIN = "abc 019-_/ÄßéЖ中\u2028𝄞\0\"\\{}[],:|@"
+_PLAIN = 'abc 019-_/ÄßéЖ中\u2028𝄞\0"\\{}[],:|@'
 
 
 def text(rng: Random) -> str:
@@ -127,7 +127,22 @@ def decimal_text(rng: Random, digits: int, places: int) -> str:
 
 
 def _decimal(digits: int, places: int) -> Kind:
-    other = ("0", "-0", "0.0", "0.10", "00", "1e-1", 0.5, 0, " 0 ", "+0", "0e5", -0.0, "0.000", ".5")
+    other = (
+        "0",
+        "-0",
+        "0.0",
+        "0.10",
+        "00",
+        "1e-1",
+        0.5,
+        0,
+        " 0 ",
+        "+0",
+        "0e5",
+        -0.0,
+        "0.000",
+        ".5",
+    )
     return Kind(
         Annotated[Decimal, Field(max_digits=digits, decimal_places=places)],
         lambda rng: decimal_text(rng, digits, places),

@@ -8,10 +8,10 @@ from decimal import Decimal as Exact
 from typing import Any
 
 import fastavro
-from tests.support.contracts import Random, decimal_text, integer, number, stamp, text
 
 from schemas import avro
 from schemas.types import Array, Decimal, Enum, Field, FieldType, Map, Record, Scalar
+from tests.support.contracts import Random, decimal_text, integer, number, stamp, text
 
 Node = Any
 Typed = tuple[Node, Callable[[Random], Any]]  # a type, and how to draw values of it
@@ -80,7 +80,10 @@ def scalar(rng: Random) -> Typed:
         ("float", _float),
         ("double", lambda r: r.choice((number(r), float("nan"), float("inf")))),
         ("string", text),
-        ({"type": "string", "avro.java.string": "String"}, lambda r: r.choice(['{"a":1}', "[", "5"])),
+        (
+            {"type": "string", "avro.java.string": "String"},
+            lambda r: r.choice(['{"a":1}', "[", "5"]),
+        ),
         ("bytes", _bytes),
         (_logical("int", "date"), _date),
         (_logical("int", "time-millis"), lambda r: _millis(r).time()),

@@ -6,9 +6,7 @@ from typing import Any
 
 import fastavro
 from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
 
-from producers import encode as module
 from producers.encode import Encoded, StreamEncoder
 from schemas import avro
 from schemas.contract import Contract
@@ -17,15 +15,18 @@ from tests.support.contracts import DRAWS, Random, contract_of, leaves, page_of,
 
 SLOW = settings(
     deadline=None,
-    max_examples=int(__import__('os').environ.get('N','150')),
-    phases=[Phase.generate], report_multiple_bugs=True
+    max_examples=int(__import__("os").environ.get("N", "150")),
+    phases=[Phase.generate],
+    report_multiple_bugs=True,
 )
 
 
 def decoded(contract: Contract, value: bytes) -> dict[str, Any]:
     stream = io.BytesIO(value)
     stream.seek(avro.HEADER.size)
-    record = fastavro.schemaless_reader(stream, fastavro.parse_schema(avro.wire_schema(contract)), None)
+    record = fastavro.schemaless_reader(
+        stream, fastavro.parse_schema(avro.wire_schema(contract)), None
+    )
     assert stream.read() == b""
     return record  # type: ignore[return-value] # a record schema gives a dict
 

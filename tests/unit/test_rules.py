@@ -24,7 +24,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from tests.support.contracts import DRAWS, Colour, Engine, Random, integer, number, stamp, text
 
 from schemas import avro
 from schemas.columns import KEY, VALUE, dtype_of
@@ -32,6 +31,7 @@ from schemas.contract import Contract
 from schemas.errors import RejectReason
 from schemas.rules import Rules, compile_rules
 from schemas.types import Array, FieldType, Map, Record, Scalar
+from tests.support.contracts import DRAWS, Colour, Engine, Random, integer, number, stamp, text
 
 UTC = dt.UTC
 
@@ -165,7 +165,11 @@ CASES: list[tuple[str, Any, list[Any]]] = [
     ("list items", list[Annotated[int, Field(le=5)]], LISTS),
     ("list null items", list[Annotated[int, Field(le=5)] | None], LISTS),
     ("list plain", list[int], LISTS),
-    ("list of lists", list[list[Annotated[int, Field(le=5)]]], [[], [[1]], [[9]], [[1], [9]], None]),
+    (
+        "list of lists",
+        list[list[Annotated[int, Field(le=5)]]],
+        [[], [[1]], [[9]], [[1], [9]], None],
+    ),
     ("map min", Annotated[dict[str, int], Field(min_length=1)], MAPS),
     ("map values", dict[str, Annotated[int, Field(le=5)]], MAPS),
     ("map null values", dict[str, int | None], MAPS),
@@ -189,7 +193,9 @@ CASES: list[tuple[str, Any, list[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "values"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+@pytest.mark.parametrize(
+    ("annotation", "values"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
 def test_a_rule_fails_exactly_what_pydantic_refuses(annotation: Any, values: list[Any]) -> None:
     rules = rules_of(annotation)
     assert not rules.by_row
@@ -308,7 +314,12 @@ CUSTOM: list[tuple[Any, Any, Any, str]] = [
     (WithPostInit, {"x": 7}, {"x": 8}, "model_post_init"),
     (Nesting, {"x": [{"x": 7}]}, {"x": [{"x": 8}]}, "WithFieldValidator._refuse"),
     (Annotated[int, AfterValidator(refuse_seven)], 7, 8, "AfterValidator"),
-    (Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)], " a ", "ab", "the constraint"),
+    (
+        Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)],
+        " a ",
+        "ab",
+        "the constraint",
+    ),
     (Annotated[float, Field(multiple_of=0.5)], 0.3, 1.5, "MultipleOf"),
     (Annotated[Decimal, Field(gt=0.5)], Decimal("0.5"), Decimal("0.6"), "the bound 0.5"),
     (Annotated[int, Field(le=2**70)], None, 1, "the bound"),
