@@ -262,7 +262,7 @@ while True:
 def test_kill_9_while_writing_loses_nothing_that_was_settled(tmp_path: Path) -> None:
     settled = 0
     for turn in range(8):
-        with subprocess.Popen(  # noqa: S603 - our own interpreter and script
+        with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path), str(settled)],
             stdout=subprocess.PIPE,
             text=True,

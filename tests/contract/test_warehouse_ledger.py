@@ -81,7 +81,7 @@ def test_a_partition_with_two_rows_is_a_setup_error(place: Place) -> None:
 def test_without_its_lock_row_no_new_partition_is_claimed(place: Place) -> None:
     session = place.ready()
     session.execute(f"DELETE FROM {ledger.LOCKS}")
-    with pytest.raises(SetupError, match="migrate"):
+    with pytest.raises(SetupError, match="sluice apply"):
         session.claim({P0: 0})
     session.ensure_ledger()
     assert session.claim({P0: 0}) == {P0: Claim(1, 0)}

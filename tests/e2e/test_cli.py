@@ -48,7 +48,7 @@ class Sluice:
     def shell(self, script: str) -> subprocess.CompletedProcess[str]:
         binaries = Path(sys.executable).parent
         environ = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "NO_PROXY": "*"}
-        return subprocess.run(  # noqa: S603 - what the README says
+        return subprocess.run(
             ["/bin/sh", "-c", script], cwd=self.folder, env=environ, capture_output=True, text=True,
             timeout=180, check=False,
         )  # fmt: skip
@@ -107,7 +107,7 @@ def sluice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sluice]:
     (line,) = project.readme("Run it")
     arguments = line.split()
     with (folder.parent / "up.log").open("w") as log:
-        process = subprocess.Popen(  # noqa: S603 - ourselves
+        process = subprocess.Popen(
             [sys.executable, "-m", "services.cli", *arguments[1:]], cwd=folder, stderr=log,
         )  # fmt: skip
         try:

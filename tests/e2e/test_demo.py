@@ -14,7 +14,7 @@ def test_the_demo_proves_on_a_share_of_the_data_that_nothing_was_lost(tmp_path: 
     file = tmp_path / "report.json"
     command = [sys.executable, "-m", "services.cli", "demo", "--share", "0.02"]
     command += ["--folder", str(tmp_path / "demo"), "--json", str(file)]
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(
         command, capture_output=True, text=True, timeout=280, check=False, cwd=tmp_path
     )
 
@@ -45,9 +45,7 @@ def test_the_demo_proves_on_a_share_of_the_data_that_nothing_was_lost(tmp_path: 
 def test_the_demo_never_deletes_what_is_not_its_own(tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     command = [sys.executable, "-m", "services.cli", "demo", "--folder", str(tmp_path)]
-    done = subprocess.run(  # noqa: S603 - our own program
-        command, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 3
     assert "not the demo's" in done.stderr
     assert (tmp_path / "precious").exists()

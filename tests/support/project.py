@@ -218,9 +218,7 @@ class Site:
     def audit_command(self) -> tuple[int, dict[str, Any]]:
         """``sluice audit --json``: its exit code and its answer."""
         command = [sys.executable, "-m", "services.cli", "audit", "--json", "-C", str(self.root)]
-        done = subprocess.run(  # noqa: S603 - our own command
-            command, capture_output=True, text=True, check=False, timeout=60
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode in {0, 1}, done.stdout + done.stderr
         return done.returncode, json.loads(done.stdout)
 

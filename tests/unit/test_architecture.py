@@ -82,7 +82,7 @@ def modules() -> list[str]:
 def imported(names: list[str], path: Path) -> subprocess.CompletedProcess[str]:
     """The end of a Python that imports modules of ours, or of ``path``."""
     folders = f"{path}:{ROOT}"
-    return subprocess.run(  # noqa: S603 - ourselves
+    return subprocess.run(
         [sys.executable, "-B", "-W", "ignore", "-c", IMPORTS, folders, *names],
         cwd=path,
         env={"PYTHONPATH": folders, "HOME": str(path)},
@@ -132,7 +132,7 @@ VIOLATIONS = {
 
 def linted(root: Path) -> dict[str, bool]:
     """The contracts, and whether they are kept."""
-    done = subprocess.run(  # noqa: S603 - the linter of this environment
+    done = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--no-cache"],
         cwd=root,
         env={"PYTHONPATH": str(root), "COLUMNS": "300", "NO_COLOR": "1"},

@@ -135,7 +135,7 @@ def test_the_child_dies_when_we_are_killed(tmp_path: Path) -> None:
         "child = Process(spec); child.start(); print(child.pid, flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:  # noqa: S603 - our own text
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert alive(pid)

@@ -375,7 +375,7 @@ LOOP = """
 
 def _process(body: str) -> subprocess.Popen[str]:
     code = textwrap.dedent(LOOP).replace("{body}", body)
-    return subprocess.Popen(  # noqa: S603 - our own interpreter
+    return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
         text=True,
