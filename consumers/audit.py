@@ -1,14 +1,15 @@
 """Gathers what log and warehouse say, and proves that the books balance."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from consumers import books, ledger
-from consumers.books import Books, Entry, PartitionFacts, Rows, Totals
+from consumers.books import Books, Entry, Finding, PartitionFacts, Rows, Totals
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import Stage, TransientError
@@ -20,7 +21,7 @@ SNAPSHOT_TRIES = 20
 Progress = Callable[[str, int], None]
 """Takes a topic and how many of its messages were read since the last call."""
 
-Coordinates = tuple[str, int, int]  # stream, partition, offset
+NOWHERE = Partition("?", -1)  # of rows without lineage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class _Snapshot:
 
     entries: Mapping[Partition, list[Entry]]
     next_offsets: Mapping[Partition, int]
+    doubled: frozenset[Partition]  # with more than one row of offsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ def audit_once(ports: AuditPorts, streams: Mapping[str, Contract]) -> Books:
     rows = _without_newer(ports.warehouse, rows, snapshot)
     dead = _dead_letters(ports.warehouse, scans)
     facts = [_facts(p, scan, snapshot, rows, dead) for p, scan in scans.items()]
-    return _books(facts, dead, snapshot, scans)
+    found = _books(facts, dead)
+    others = (*_doubled(snapshot), *_elsewhere(scans, snapshot, rows))
+    return replace(found, findings=[*found.findings, *others])
 
 
 def _snapshot(warehouse: Warehouse) -> _Snapshot:
@@ -90,13 +94,15 @@ def _snapshot(warehouse: Warehouse) -> _Snapshot:
         f"TARGET_TABLE FROM {ledger.LEDGER} ORDER BY TOPIC, PART, FIRST_OFFSET"
     )
     for _ in range(SNAPSHOT_TRIES):
-        before = _next_offsets(warehouse.rows(offsets_sql))
+        rows = warehouse.rows(offsets_sql)
+        before = _next_offsets(rows)
         entries: dict[Partition, list[Entry]] = {}
         for row in warehouse.rows(ledger_sql):
             partition = Partition(row["topic"], int(row["part"]))
             entries.setdefault(partition, []).append(_entry(row))
         if _next_offsets(warehouse.rows(offsets_sql)) == before:
-            return _Snapshot(entries, before)
+            counts = Counter(Partition(r["topic"], int(r["part"])) for r in rows)
+            return _Snapshot(entries, before, frozenset(p for p, n in counts.items() if n > 1))
     raise TransientError(
         "the ledger moves faster than it can be read",
         where=ledger.LEDGER,
@@ -153,8 +159,11 @@ def _text(key: bytes | str | None) -> str:
     return key.decode("utf-8", "replace") if isinstance(key, bytes) else key or ""
 
 
-def _rows(warehouse: Warehouse, tables: set[str]) -> dict[Partition, dict[str, Rows]]:
-    found: dict[Partition, dict[str, Rows]] = {}
+_Tables = dict[Partition, dict[tuple[str, str], Rows]]  # by table and batch
+
+
+def _rows(warehouse: Warehouse, tables: set[str]) -> _Tables:
+    found: _Tables = {}
     for name in sorted(tables):
         sql = (
             "SELECT _TOPIC, _PARTITION, _BATCH, COUNT(*) AS N, COUNT(DISTINCT _OFFSET) AS D, "
@@ -162,26 +171,32 @@ def _rows(warehouse: Warehouse, tables: set[str]) -> dict[Partition, dict[str, R
             "GROUP BY _TOPIC, _PARTITION, _BATCH"
         )
         for row in warehouse.rows(sql):
-            partition = Partition(row["_topic"], int(row["_partition"]))
-            counted = Rows(int(row["n"]), int(row["d"]), int(row["lo"]), int(row["hi"]))
-            found.setdefault(partition, {})[row["_batch"]] = counted
+            partition = Partition(
+                row["_topic"] or NOWHERE.topic, _number(row["_partition"], NOWHERE.number)
+            )
+            counted = Rows(
+                int(row["n"]), int(row["d"]), _number(row["lo"], 0), _number(row["hi"], -1)
+            )
+            found.setdefault(partition, {})[name, str(row["_batch"])] = counted
     return found
 
 
-def _without_newer(
-    warehouse: Warehouse, rows: dict[Partition, dict[str, Rows]], snapshot: _Snapshot
-) -> dict[Partition, dict[str, Rows]]:
+def _number(value: Any, otherwise: int) -> int:  # noqa: ANN401 - whatever the warehouse holds
+    return otherwise if value is None else int(value)
+
+
+def _without_newer(warehouse: Warehouse, rows: _Tables, snapshot: _Snapshot) -> _Tables:
     """Leave out batches that were committed after the snapshot."""
     known = {e.batch for entries in snapshot.entries.values() for e in entries}
-    strangers = {batch for batches in rows.values() for batch in batches} - known
+    strangers = {batch for places in rows.values() for _, batch in places} - known
     if not strangers:
         return rows
     names = ", ".join(literal(batch) for batch in sorted(strangers))
     sql = f"SELECT DISTINCT BATCH FROM {ledger.LEDGER} WHERE BATCH IN ({names})"
     newer = {row["batch"] for row in warehouse.rows(sql)}
     return {
-        p: {batch: found for batch, found in batches.items() if batch not in newer}
-        for p, batches in rows.items()
+        p: {place: found for place, found in places.items() if place[1] not in newer}
+        for p, places in rows.items()
     }
 
 
@@ -231,7 +246,7 @@ def _facts(
     partition: Partition,
     scan: _Scan,
     snapshot: _Snapshot,
-    rows: Mapping[Partition, Mapping[str, Rows]],
+    rows: _Tables,
     dead: _Dead,
 ) -> PartitionFacts:
     entries = snapshot.entries.get(partition, [])
@@ -254,8 +269,6 @@ def _facts(
 def _books(
     facts: Sequence[PartitionFacts],
     dead: _Dead,
-    snapshot: _Snapshot,
-    scans: Mapping[Partition, _Scan],
 ) -> Books:
     by_stream: dict[str, Totals] = {}
     findings = [finding for each in facts for finding in books.check(each)]
@@ -273,10 +286,23 @@ def _books(
         refused = dead.before_log.get(stream, 0)
         repeats = dead.before_log_repeated.get(stream, 0)
         by_stream[stream] += Totals(accepted=refused + repeats, duplicate=repeats, dead=refused)
-    for partition in snapshot.entries.keys() - scans.keys():
-        last = snapshot.entries[partition][-1]
-        findings.append(
-            books.Finding(partition, last.first, last.after, "in the ledger, but not in the log")
-        )
     total = sum(by_stream.values(), Totals())
     return Books(total, by_stream, findings, notes)
+
+
+def _doubled(snapshot: _Snapshot) -> Iterator[Finding]:
+    for partition in sorted(snapshot.doubled):
+        stands = snapshot.next_offsets[partition]
+        what = f"{ledger.OFFSETS} has more than one row for the partition"
+        yield Finding(partition, stands, stands, what)
+
+
+def _elsewhere(
+    scans: Mapping[Partition, _Scan], snapshot: _Snapshot, rows: _Tables
+) -> Iterator[Finding]:
+    """What ledger and tables say of partitions that are not in the log."""
+    for partition in sorted(snapshot.entries.keys() - scans.keys()):
+        last = snapshot.entries[partition][-1]
+        yield Finding(partition, last.first, last.after, "in the ledger, but not in the log")
+    for partition in sorted(rows.keys() - scans.keys() - snapshot.entries.keys()):
+        yield from books.strangers(partition, rows[partition])

@@ -47,7 +47,7 @@ class PartitionFacts:
     seen: Sequence[int]  # visible messages in the log, by entry
     before: int  # visible messages below the first entry
     in_flight: int  # visible messages from next_offset on
-    rows: Mapping[str, Rows]  # by batch: what its table holds of this partition
+    rows: Mapping[tuple[str, str], Rows]  # what each table holds of each batch: table, batch
     dead: Sequence[int]  # dead letters of the ledger's range, loaded or on their way, by entry
 
 
@@ -165,9 +165,10 @@ def _chain(facts: PartitionFacts) -> Iterator[Finding]:
     if stands is not None and stands > facts.log_end:
         what = f"the log ends at {facts.log_end}, before what was loaded: it lost messages"
         yield Finding(facts.partition, facts.log_end, stands, what)
-    if stands is not None and not facts.entries and stands > facts.log_start and facts.before:
+    first = facts.entries[0].first if facts.entries else stands
+    if first is not None and facts.before:
         what = f"{facts.before} messages without a ledger row"
-        yield Finding(facts.partition, facts.log_start, stands, what)
+        yield Finding(facts.partition, facts.log_start, first, what)
 
 
 def _entries(facts: PartitionFacts) -> Iterator[Finding]:
@@ -193,7 +194,7 @@ def _entry(entry: Entry, facts: PartitionFacts, place: int) -> Iterator[str]:
         yield f"the ledger read {entry.events} events, the log still holds {seen}"
     if facts.dead[place] != entry.dead:
         yield f"the ledger has {entry.dead} dead letters, SLUICE_DEAD_LETTERS {facts.dead[place]}"
-    rows = facts.rows.get(entry.batch)
+    rows = facts.rows.get((entry.table, entry.batch))
     count = rows.count if rows is not None else 0
     if count != entry.loaded:
         yield f"the ledger loaded {entry.loaded} rows, {entry.table} holds {count}"
@@ -208,8 +209,14 @@ def _entry(entry: Entry, facts: PartitionFacts, place: int) -> Iterator[str]:
 
 def _strangers(facts: PartitionFacts) -> Iterator[Finding]:
     """Rows of batches that the ledger does not know."""
-    known = {entry.batch for entry in facts.entries}
-    for batch, rows in facts.rows.items():
-        if batch not in known:
-            what = f"{rows.count} rows of batch {batch}, which has no ledger row"
-            yield Finding(facts.partition, rows.lowest, rows.highest + 1, what)
+    known = {(entry.table, entry.batch) for entry in facts.entries}
+    yield from strangers(
+        facts.partition, {place: rows for place, rows in facts.rows.items() if place not in known}
+    )
+
+
+def strangers(partition: Partition, rows: Mapping[tuple[str, str], Rows]) -> Iterator[Finding]:
+    """Rows that no ledger row speaks of, by table and batch."""
+    for (table, batch), found in rows.items():
+        what = f"{found.count} rows in {table} of batch {batch}, which has no ledger row"
+        yield Finding(partition, found.lowest, found.highest + 1, what)

@@ -51,7 +51,7 @@ class FileRegistry:
         self._schemas: dict[int, Schema] = {}
 
     def register(self, subject: str, schema: Schema) -> int:
-        """The id of this very schema, whatever its subject; the next free one for a new schema."""
+        """The id of this very schema under its subject; the next free one for a new schema."""
         with self._locked():
             index = self._index()
             for known in index:
@@ -62,9 +62,9 @@ class FileRegistry:
             file = Path(subject) / f"v{version}.avsc"
             target = self._folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(json.dumps(schema, indent=2) + "\n")
+            _write(target, json.dumps(schema, indent=2) + "\n")
             row: Row = {"id": schema_id, "subject": subject, "version": version, "file": str(file)}
-            self._write([*index, row])
+            self._replace([*index, row])
             return schema_id
 
     def schema(self, schema_id: int) -> Schema | None:
@@ -116,14 +116,19 @@ class FileRegistry:
             raise _damaged(path, "it is no object")
         return schema
 
-    def _write(self, index: list[Row]) -> None:
+    def _replace(self, index: list[Row]) -> None:
         draft = self._folder / ".ids.json"
         lines = ",\n".join("  " + json.dumps(row) for row in index)
-        with draft.open("w") as out:
-            out.write(f"[\n{lines}\n]\n")
-            out.flush()
-            os.fsync(out.fileno())
+        _write(draft, f"[\n{lines}\n]\n")
         draft.replace(self._folder / "ids.json")
+
+
+def _write(path: Path, text: str) -> None:
+    """Durable on return."""
+    with path.open("w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def _damaged(path: Path, why: str) -> SetupError:

@@ -39,7 +39,7 @@ def _asked_json(asked: bool) -> bool:  # noqa: FBT001 - typer's form
 
 Folder = Annotated[
     Path,
-    typer.Option("--project", "-C", help="The project folder.", envvar="SLUICE_PROJECT"),
+    typer.Option("--project", "-C", help="The project folder.", envvar="SLUICE_FOLDER"),
 ]
 AsJson = Annotated[
     bool,

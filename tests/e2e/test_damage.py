@@ -18,12 +18,8 @@ from tests.support.orders import ORDERS_TABLE, loaded, produce
 from tests.support.project import ORDERS, Site, standing, until
 from tests.support.senders import Fate, order
 
-pytestmark = [
-    pytest.mark.enable_socket,
-    pytest.mark.embedded,
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-]
+mark = pytest.mark
+pytestmark = [mark.enable_socket, mark.embedded, mark.slow, mark.timeout(300)]
 
 ROUNDS = 5
 DEAD = f"{ORDERS}.dead"
@@ -49,12 +45,10 @@ class Row:
 
     @property
     def where(self) -> str:
-        """In the ledger."""
         return f"BATCH = '{self.batch}' AND PART = {self.part}"
 
     @property
     def rows(self) -> str:
-        """In the table."""
         return f"_BATCH = '{self.batch}' AND _PARTITION = {self.part}"
 
 
@@ -328,7 +322,7 @@ def a_stranger_of_another_topic(site: Site, row: Row) -> tuple[list[str], list[R
 @damage
 def a_stranger_without_lineage(site: Site, row: Row) -> tuple[list[str], list[Range]]:
     sql = _stranger(site, row, _TOPIC="NULL", _PARTITION="NULL", _OFFSET="NULL", _BATCH="NULL")
-    return [sql], [("", -1, 0, 0)]
+    return [sql], [("?", -1, 0, 0)]
 
 
 @pytest.mark.parametrize("name", DAMAGES)
