@@ -192,15 +192,15 @@ def _expand(
     if isinstance(node, str):
         return known.get(node, known.get(f"{space}.{node}", node))
     kind = node["type"]
+    if not isinstance(kind, str):
+        return _expand(kind, known, space)
     if kind in {"record", "enum", "fixed", "error"}:
         return _expand_named(node, known, node.get("namespace", space))
     if kind == "array":
         return node | {"items": _expand(node["items"], known, space)}
     if kind == "map":
         return node | {"values": _expand(node["values"], known, space)}
-    if isinstance(kind, str):
-        return known.get(kind, node)
-    return _expand(kind, known, space)
+    return known.get(kind, known.get(f"{space}.{kind}", node))
 
 
 def _expand_named(node: Any, known: dict[str, Any], space: str) -> Any:  # noqa: ANN401 - JSON

@@ -211,7 +211,7 @@ def jsonable(kind: FieldType, value: Any) -> Any:  # noqa: ANN401 - whatever a c
         case Scalar.BYTES:
             return value.hex()
         case Decimal():
-            return str(value)
+            return f"{value:f}"  # never 0E-9
         case Array(item, _, _):
             return [jsonable(item, v) for v in value]
         case Map(inner, _, _):

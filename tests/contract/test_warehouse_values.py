@@ -61,7 +61,7 @@ def test_other_values_come_back(
     warehouse: SnowflakeWarehouse,
     number: int,
     time: dt.datetime,
-    flag: bool,  # noqa: FBT001 - generated
+    flag: bool,
     day: dt.date,
 ) -> None:
     values: dict[str, Value] = {"N": number, "T": time, "F": flag, "D": day, "X": None}

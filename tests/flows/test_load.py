@@ -95,7 +95,7 @@ def test_one_event_then_silence_is_loaded_within_the_flush_age() -> None:
 
 @pytest.mark.parametrize("step", list(Step))
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_failed_load_heals_by_itself_without_loss_or_doubles(step: Step, after: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_failed_load_heals_by_itself_without_loss_or_doubles(step: Step, after: bool) -> None:
     world = World()
     loader = world.loader()
     loader.run(1)

@@ -273,7 +273,7 @@ def test_doctor_fails_with_1_and_says_so_in_json(folder: Path) -> None:
 def test_a_column_fits_if_it_holds_every_value(
     wanted: str,
     there: tuple[Any, ...],
-    fine: bool,  # noqa: FBT001 - a table's column
+    fine: bool,
 ) -> None:
     row = dict(zip(("data_type", "numeric_precision", "numeric_scale"), there, strict=True))
     assert fits(wanted, row) is fine

@@ -159,7 +159,10 @@ def test_a_pydantic_type_has_one_type_everywhere(
     fastavro.parse_schema(json.loads(json.dumps(schema)))
     assert dtype_of(field.type) == column
     assert f"\n  X {ddl},\n" in create_table(contract)
-    element = f'PARSE_JSON($1:"x"::VARCHAR)' if ddl == "VARIANT" else f'$1:"x"::{ddl}'
+    element = {
+        "VARIANT": 'PARSE_JSON($1:"x"::VARCHAR)',
+        "TIME(6)": '$1:"x"::VARCHAR::TIME(6)',
+    }.get(ddl, f'$1:"x"::{ddl}')
     constants = {"_topic": "'t'", "_batch": "'b'", "_loaded_at": "NULL"}
     assert f"FROM (SELECT {element}, " in copy_into(contract, "@s/f.parquet", constants)
 
@@ -208,7 +211,7 @@ def test_null_is_allowed_where_pydantic_allows_it(
         (set[int], Array(Scalar.INTEGER)),
         (frozenset[int], Array(Scalar.INTEGER)),
         (tuple[int, ...], Array(Scalar.INTEGER)),
-        (typing.Sequence[int], Array(Scalar.INTEGER)),  # noqa: UP006 - as older models say it
+        (typing.Sequence[int], Array(Scalar.INTEGER)),
         (collections.abc.Sequence[int], Array(Scalar.INTEGER)),
         (list[list[str]], Array(Array(Scalar.STRING))),
         (dict[str, dict[str, int]], Map(Map(Scalar.INTEGER))),
