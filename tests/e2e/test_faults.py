@@ -8,10 +8,9 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
-from services.demo.folder import free_ports
 from services.embedded.process import Process
 from tests.support.orders import check, loaded, produce, producing
-from tests.support.project import Site, standing, until
+from tests.support.project import Site, kill_now, standing, until
 from tests.support.senders import Delivery, Fate, order, post_once
 
 pytestmark = [
@@ -127,7 +126,7 @@ def test_a_loader_that_was_frozen_in_a_transaction_commits_nothing_of_it(
     site: Site, tell: Tell, match: str, *, taken_over: bool
 ) -> None:
     """Longer than the warehouse keeps an idle transaction, and than the group keeps a member."""
-    second = site.process("loader", free_ports(1)[0], "second")
+    second = site.elsewhere("second")
     with site.up("loader") as members:
         made = produce(site, 10)
         loaded(site, made, HEAL_SECONDS)
@@ -225,24 +224,27 @@ def stopped(process: Process) -> float:
     return time.monotonic() - began
 
 
-def test_two_loaders_share_the_partitions_while_they_load(site: Site) -> None:
-    second = site.process("loader", free_ports(1)[0], "second")
-    with producing(site, 500) as ended, site.up("loader") as members:
-        time.sleep(4)
-        with second:
-            time.sleep(8)
-            before = commits(site)
-            time.sleep(4)
-            after = commits(site)
-            members["loader"].process.stop()
-            time.sleep(4)
+def test_loaders_that_come_and_go_under_load_hand_over_exactly(site: Site, tell: Tell) -> None:
+    second = site.elsewhere("second")
+    with producing(site, 500) as ended:
+        with site.up("loader"):
+            time.sleep(6)
+            second.start()
+            time.sleep(10)
+            shared = delivering(site, "second")
+        time.sleep(8)
+        with site.up("loader") as members:
+            time.sleep(10)
+            kill_now(members["loader"].process.pid)  # its supervisor starts it again
+            time.sleep(15)
+            second.stop()
             made = ended()
-            loaded(site, made, 30)
-        check(site, made)
-        assert after[0] > before[0]
-        assert after[1] > before[1]
+            tell(f"{len(made)} orders: {loaded(site, made, 30):.1f} s after the last one")
+            check(site, made)
+    assert shared
+    assert site.log_of("second").count('"committed"') > 0
 
 
-def commits(site: Site) -> list[int]:
-    """How many batches each of the two has committed."""
-    return [site.log_of(name).count('"committed"') for name in ("loader", "second")]
+def delivering(site: Site, name: str) -> bool:
+    """Whether a loader has got partitions."""
+    return '"delivering"' in site.log_of(name)

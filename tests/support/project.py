@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from typing import Any
 
 from consumers import ledger
 from consumers.books import Books
-from schemas.errors import TransientError
 from schemas.events import Incoming, Record
 from schemas.ports import Warehouse
 from services.adapters.clock import SystemClock
@@ -79,6 +79,15 @@ pager = {{ kind = "cursor", token = "/next", size = {page_rows} }}
 cursor = {{ field = "changed", param = "since", format = "integer" }}
 sorted = true
 every = "1s"
+"""
+
+_ELSEWHERE = """
+[snowflake]
+account = "embedded"
+user = "sluice"
+auth = "password"
+password = "file:warehouse.secret"
+options = {{ {place}, use_proxy_env = false }}
 """
 
 _ORDERS = """
@@ -151,10 +160,26 @@ class Site:
             for member in members.values():
                 member.process.stop()
 
-    def process(self, role: str, port: int, name: str = "") -> Process:
+    def elsewhere(self, name: str) -> Process:
+        """A loader of the same project with a disk of its own, as on another machine."""
+        root = self.root.with_name(name)
+        if not root.exists():
+            shutil.copytree(self.root, root, ignore=shutil.ignore_patterns(".sluice"))
+            text = (root / "sluice.toml").read_text()
+            bootstrap = self.project.kafka_options["bootstrap.servers"]
+            text = text.replace("embedded = true\n", "").replace(
+                "options = {", f'options = {{ "bootstrap.servers" = "{bootstrap}",', 1
+            )
+            here = self.warehouse.connection
+            (root / "warehouse.secret").write_text(here["password"])
+            place = f'host = "{here["host"]}", port = {here["port"]}, protocol = "http"'
+            (root / "sluice.toml").write_text(text + _ELSEWHERE.format(place=place))
+        return self.process("loader", free_ports(1)[0], name, root)
+
+    def process(self, role: str, port: int, name: str = "", root: Path | None = None) -> Process:
         """One process of the project with its admin port at ``port``, not started."""
         url = f"http://127.0.0.1:{port}/live"
-        command = [sys.executable, "-m", "services.cli", role, "--project", str(self.root)]
+        command = [sys.executable, "-m", "services.cli", role, "-C", str(root or self.root)]
         return Process(
             ProcessSpec(
                 name=name or role,
@@ -190,10 +215,7 @@ class Site:
         """What the warehouse answers, in a session that outlives the call."""
         if not self.sessions:
             self.sessions.append(self.project.warehouse())
-        try:
-            return [dict(row) for row in self.sessions[0].rows(sql)]
-        except TransientError:  # the session was lost with a warehouse that was killed
-            return [dict(row) for row in self.sessions[0].rows(sql)]
+        return [dict(row) for row in self.sessions[0].rows(sql)]
 
     def execute(self, sql: str) -> int:
         """One statement; the rows that it touched."""

@@ -51,14 +51,22 @@ class Session:
         self._record = record
         self._connection: Any = None
 
-    def run(self, statement: str, doing: str) -> Answer:
-        """Run one statement. Raises TransientError or SetupError; the connection is gone then."""
+    def run(self, statement: str, doing: str, *, first: bool = False) -> Answer:
+        """Run one statement. Raises TransientError or SetupError; the connection is gone then.
+
+        ``first``: nothing before it is open, and twice is as good as once. Where an older
+        connection turns out to be gone, it is then run on a new one.
+        """
+        reused = first and self._connection is not None
         self._record(statement)
         try:
             return self._run(statement)
         except errors.Error as error:
-            self.drop(roll_back=not lost_connection(error))
-            raise translated(error, doing) from error
+            lost = lost_connection(error)
+            self.drop(roll_back=not lost)
+            if not (reused and lost):
+                raise translated(error, doing) from error
+        return self.run(statement, doing)
 
     def parts(self, statement: str, doing: str) -> Iterator[Part]:
         """The same, a few rows at a time: at least one part, for the columns. Raises as run."""

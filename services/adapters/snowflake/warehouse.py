@@ -39,7 +39,7 @@ class SnowflakeWarehouse:
         """
         if not starts:
             return {}
-        self._run("BEGIN")
+        self._run("BEGIN", first=True)
         try:
             self._run(ledger.claim_update(starts), "claim")
             claims = self._claims(starts)
@@ -60,7 +60,7 @@ class SnowflakeWarehouse:
         """
         began = self._clock.monotonic()
         size = self._put(plan) if plan.rows else 0
-        self._run("BEGIN")
+        self._run("BEGIN", first=True)
         try:
             query_id = self._copy(plan) if plan.rows else None
             self._run(ledger.with_query_id(plan.ledger_sql, query_id), "ledger")
@@ -74,7 +74,7 @@ class SnowflakeWarehouse:
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, by lower-case column name."""
-        return self._run(sql, "query").dicts()
+        return self._run(sql, "query", first=True).dicts()
 
     def parts(self, sql: str) -> Iterator[Part]:
         """The rows of any statement, a few at a time: at least one part, for the columns."""
@@ -104,8 +104,9 @@ class SnowflakeWarehouse:
         """End the session; an open transaction is rolled back."""
         self._session.drop(roll_back=False)
 
-    def _run(self, statement: str, doing: str = "") -> Answer:
-        return self._session.run(statement, doing or statement.split("\n", 1)[0][:60])
+    def _run(self, statement: str, doing: str = "", *, first: bool = False) -> Answer:
+        doing = doing or statement.split("\n", 1)[0][:60]
+        return self._session.run(statement, doing, first=first)
 
     def _claims(self, partitions: Iterable[Partition]) -> dict[Partition, Claim]:
         return ledger.read_claims(self._run(ledger.claim_select(partitions), "claim").dicts())
@@ -131,6 +132,7 @@ class SnowflakeWarehouse:
                 f"PUT {literal(path.as_uri())} {plan.stage_path} "
                 "AUTO_COMPRESS=FALSE OVERWRITE=TRUE",
                 f"PUT of {plan.file}",
+                first=True,
             )
             states = [row["status"] for row in answer.dicts()]
             if states != [UPLOADED]:
