@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from tests.support.runs import run_of
-from tests.unit.test_stream import CONTRACT, P0, P1, keys, order, orders, stream
 
 from consumers.batching import Batch, FlushPolicy, Span
 from consumers.stream import Counts, Judged, Samples
 from schemas import table
 from schemas.events import Partition, Run
 from schemas.telemetry import Hop
+from tests.support.runs import run_of
+from tests.unit.test_stream import CONTRACT, P0, P1, keys, order, orders, stream
 
 DAY1, DAY2 = "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"
 
