@@ -87,6 +87,8 @@ account = "embedded"
 user = "sluice"
 auth = "password"
 password = "file:warehouse.secret"
+warehouse = "ANY"
+role = "SYSADMIN"
 options = {{ {place}, use_proxy_env = false }}
 """
 

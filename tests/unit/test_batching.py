@@ -12,7 +12,7 @@ from schemas import table
 from schemas.events import Partition, Run
 from schemas.telemetry import Hop
 from tests.support.runs import run_of
-from tests.unit.test_stream import CONTRACT, P0, P1, keys, order, orders, stream
+from tests.support.streams import CONTRACT, P0, P1, keys, order, orders, stream
 
 DAY1, DAY2 = "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"
 

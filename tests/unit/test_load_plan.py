@@ -11,7 +11,7 @@ from consumers.batching import Batch, Span
 from consumers.load_plan import plan_load
 from schemas.events import LoadPlan, Run
 from tests.support.runs import run_of
-from tests.unit.test_stream import CONTRACT, P0, P1, P2, keys, order, orders, stream
+from tests.support.streams import CONTRACT, P0, P1, P2, keys, order, orders, stream
 
 NOW = 1_795_000_000_000_000
 RUNS = {
