@@ -146,7 +146,7 @@ def _scan(ports: AuditPorts, partition: Partition, snapshot: _Snapshot) -> _Scan
         seen += np.bincount(place[inside], minlength=len(entries))
         flying = offsets >= stands
         in_flight += int(flying.sum())
-        before += int((~inside & ~flying).sum())
+        before += int(((place < 0) & ~flying).sum())
         if is_dead:
             names = [_text(message.key()) for message in run.messages]
             keys += names

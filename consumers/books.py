@@ -45,7 +45,7 @@ class PartitionFacts:
     log_start: int
     log_end: int
     seen: Sequence[int]  # visible messages in the log, by entry
-    before: int  # visible messages below the first entry
+    before: int  # visible messages below the first entry, or below next_offset without any
     in_flight: int  # visible messages from next_offset on
     rows: Mapping[tuple[str, str], Rows]  # what each table holds of each batch: table, batch
     dead: Sequence[int]  # dead letters of the ledger's range, loaded or on their way, by entry
