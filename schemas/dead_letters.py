@@ -54,7 +54,7 @@ class DeadLetterWriter:
     """Turns rejections into events of the dead letter topics."""
 
     def __init__(self, schema_id: int) -> None:
-        self._writer = RecordWriter(avro.wire_schema(dead_contract("any.stream")), schema_id)
+        self._writer = RecordWriter(avro.field_types(dead_contract("any.stream")), schema_id)
 
     def records(self, rejections: Sequence[Rejection]) -> list[Record]:
         """One record a rejection, in order."""
