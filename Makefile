@@ -15,7 +15,7 @@ SECONDS ?= 60
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks fmt check test cover demo bench chaos docs it clean
+.PHONY: help setup hooks fmt check test cover demo bench chaos faults docs it clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -60,12 +60,15 @@ cover: $(READY) ## what the last `make test` covered, against the gates
 demo: $(READY) ## a year of flights through the whole pipeline, audited
 	@$(BIN)/sluice demo $(ARGS)
 
-bench: $(READY) ## the benchmarks: loader, gateway, latency, deduplication (an hour)
+bench: $(READY) ## every figure of the docs with its target, and build/bench.json (half an hour)
 	@$(UV) sync --quiet --locked --inexact --all-extras --group bench
-	@for name in loader gateway latency dedupe; do $(BIN)/python -m benchmarks.$$name; done
+	@$(BIN)/python -m benchmarks
 
 chaos: $(READY) ## processes are killed at random for SECONDS, from SEED; then the audit
 	@CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(BIN)/pytest -q tests/e2e/test_chaos.py -m slow --timeout=$$(($(SECONDS) + 300))
+
+faults: $(READY) ## single faults, poison and kills at every statement (a quarter of an hour)
+	@$(BIN)/pytest -q -m "slow and not docker and not snowflake" --deselect tests/e2e/test_chaos.py --timeout=300
 
 docs: $(READY) ## write the reference pages again
 	@$(BIN)/sluice docs

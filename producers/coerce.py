@@ -4,6 +4,7 @@ import datetime as dt
 import decimal
 import uuid
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Literal, NotRequired
 
 import orjson
@@ -47,9 +48,13 @@ class Coercer:
         """The record with the contract's defaults where it has nothing (top level only)."""
         return self._defaults | value if self._defaults else value
 
+    def knows(self, names: AbstractSet[str]) -> bool:
+        """Whether all of these are fields of the contract."""
+        return self._whole or names <= self.sources.keys()
+
     def unknown(self, value: dict[str, Any]) -> dict[str, Any] | None:
         """The fields that the contract does not know; None where there are none."""
-        if self._whole or value.keys() <= self.sources.keys():
+        if self.knows(value.keys()):
             return None
         return {k: v for k, v in value.items() if k not in self.sources}
 

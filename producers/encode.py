@@ -41,11 +41,17 @@ class Encoder(Protocol):
 
 
 class StreamEncoder:
-    """The encoder of a contract. ``schema_id`` is that of its wire schema."""
+    """The encoder of a contract. ``schema_id`` is that of its wire schema.
 
-    def __init__(self, contract: Contract, schema_id: int) -> None:
+    From ``columnar_min`` records on they are encoded together; the bytes are the same.
+    """
+
+    def __init__(
+        self, contract: Contract, schema_id: int, columnar_min: int = COLUMNAR_MIN
+    ) -> None:
         self.contract = contract
         self.schema_id = schema_id
+        self._columnar_min = columnar_min
         self._coercer = Coercer(contract)
         self._frame_writer = FrameWriter(avro.field_types(contract), schema_id)
         self._record_writer = RecordWriter(avro.field_types(contract), schema_id)
@@ -56,7 +62,7 @@ class StreamEncoder:
         """Coerce to the contract's types and encode; never raises on data."""
         ids, keys = self._identities(incoming)
         values: list[bytes | Rejection]
-        if len(incoming) < COLUMNAR_MIN or not self._frame_writer.native:
+        if len(incoming) < self._columnar_min or not self._frame_writer.native:
             values = [self._one(i, id_) for i, id_ in zip(incoming, ids, strict=True)]
         else:
             values = self._many(incoming, ids)
@@ -88,10 +94,8 @@ class StreamEncoder:
             ]
         if not self._key:
             return ids, [id_.encode() for id_ in ids]
-        return ids, [
-            (id_ if key is None else identity.bounded(key)).encode()
-            for key, id_ in zip(keys, ids, strict=True)
-        ]
+        named = [id_ if key is None else key for key, id_ in zip(keys, ids, strict=True)]
+        return ids, [name.encode() for name in identity.all_bounded(named)]
 
     def _id(self, incoming: Incoming, key: str | None, version: str | None) -> str:
         if incoming.event_id:
@@ -142,7 +146,7 @@ class StreamEncoder:
         rows = list(range(len(incoming)))
         native: list[bytes] | None = None
         for _ in range(ROUNDS_MAX):
-            if len(rows) < COLUMNAR_MIN:
+            if len(rows) < self._columnar_min:
                 break
             try:
                 native = self._native([incoming[r] for r in rows], [ids[r] for r in rows])
@@ -164,17 +168,18 @@ class StreamEncoder:
             pl.Series(avro.RECEIVED_AT, [i.received_at for i in incoming], dtype=pl.Int64).cast(
                 pl.Datetime("us")
             ),
-            pl.Series(
-                avro.EXTRA,
-                json_texts([self._coercer.unknown(i.value) for i in incoming]),
-                dtype=pl.String,
-            ),
+            pl.Series(avro.EXTRA, self._unknown([i.value for i in incoming]), dtype=pl.String),
         )
         if self.contract.keep_raw:
             raw = [i.raw.decode("utf-8", "replace") for i in incoming]
             frame = frame.with_columns(pl.Series(avro.RAW, raw, dtype=pl.String))
-        marker = bytes.fromhex(identity.digest(*ids, str(incoming[0].received_at)))
-        return self._frame_writer.write(frame, marker)
+        return self._frame_writer.write(frame)
+
+    def _unknown(self, values: Sequence[dict[str, Any]]) -> Sequence[str | None]:
+        """Every record's unknown fields as JSON. Raises UnfitError."""
+        if self._coercer.knows(set().union(*values)):
+            return [None] * len(values)
+        return json_texts([self._coercer.unknown(value) for value in values])
 
     def _columns(self, values: Sequence[dict[str, Any]]) -> list[pl.Series]:
         if self.contract.model is Raw:

@@ -22,6 +22,7 @@ from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
 # Python's hash of a text is another one in every process: nobody can write it into a message, to
 # pass two records off as one
 SENTINEL = hash("seam").to_bytes(8, "big", signed=True)
+MARKER = SENTINEL + hash("marker").to_bytes(8, "big", signed=True)
 KEY, VALUE = "k", "v"
 _SEAM = "__seam"
 
@@ -252,8 +253,8 @@ class FrameWriter:
         self.native = not any(_has_map(kind) for kind in kinds.values())
         self._columns = [_writable(pl.col(name), kind).alias(name) for name, kind in kinds.items()]
 
-    def write(self, frame: pl.DataFrame, marker: bytes) -> list[bytes] | None:
-        """One message a row, in order; None if ``marker`` (16 bytes) occurs in the data."""
+    def write(self, frame: pl.DataFrame, marker: bytes = MARKER) -> list[bytes] | None:
+        """One message a row, in order; None if ``marker`` occurs in the data."""
         if frame.is_empty():
             return []
         marked = frame.select(*self._columns, pl.lit(marker).alias(_SEAM)).rechunk()

@@ -21,6 +21,13 @@ def bounded(text: str) -> str:
     return text if len(text.encode()) <= ID_BYTES_MAX else f"sha:{digest(text)}"
 
 
+def all_bounded(texts: list[str]) -> list[str]:
+    """:func:`bounded` of each."""
+    # a character is at most four bytes, so short texts need no closer look
+    short = max(map(len, texts), default=0) * 4 <= ID_BYTES_MAX
+    return texts if short else list(map(bounded, texts))
+
+
 def event_id_of_body(source: str, body: bytes) -> str:
     """The id of an event whose source gives none: two equal bodies are one event."""
     return f"body:{digest(source, body)}"
@@ -46,8 +53,7 @@ def event_ids_of_keys(keys: Sequence[str], versions: Sequence[str] | None) -> li
     else:
         plain = [_without("@", "%40", version) for version in versions]
         ids = [f"{key}@{version}" for key, version in zip(keys, plain, strict=True)]
-    # a character is at most four bytes, so short texts need no closer look
-    return ids if max(map(len, ids), default=0) * 4 <= ID_BYTES_MAX else list(map(bounded, ids))
+    return all_bounded(ids)
 
 
 def dead_letter_id(topic: str, partition: int, offset: int, stage: str) -> str:

@@ -95,7 +95,7 @@ def _bytes(value: bytes | None) -> bytes:
     return (_HEADS[size] if size < len(_HEADS) else _SOME + avro.varint(size)) + value
 
 
-def _boolean(value: bool | None) -> bytes:
+def _boolean(value: bool | None) -> bytes:  # noqa: FBT001 - data, no switch
     return _NULL if value is None else _TRUE if value else _FALSE
 
 

@@ -145,7 +145,7 @@ class FileColumns:
 
     def _written(self, name: str, kind: FieldType | None) -> pl.Expr:
         if name in self._nested and name not in self._by_row:
-            return _json_text(name).alias(name)
+            return _json_text(name, self._nested[name]).alias(name)
         if kind is Scalar.TIME:
             return pl.col(name).dt.to_string("%H:%M:%S%.6f")
         return pl.col(name)
@@ -164,27 +164,57 @@ def _nested(kind: FieldType) -> bool:
     return isinstance(kind, Array | Map | Record)
 
 
-def _json_text(name: str) -> pl.Expr:
+def _json_text(name: str, kind: FieldType) -> pl.Expr:
     """JSON of a nested column, whatever it is: encoded as a record's only field, then unwrapped."""
-    text = pl.struct(name).struct.json_encode()
+    told = _told(pl.col(name), kind)
+    text = pl.struct(told.alias(name)).struct.json_encode()
     wrap = len(f'{{"{name}":')
     return pl.when(pl.col(name).is_not_null()).then(text.str.slice(wrap).str.head(-1))
 
 
+_DAY, _TIME = "%Y-%m-%d", "%H:%M:%S"
+
+
+def _told(column: pl.Expr, kind: FieldType) -> pl.Expr:
+    """The column with everything as text that :func:`jsonable` makes a text of."""
+    match kind:
+        case Scalar.DATE:
+            return column.dt.to_string(_DAY)
+        case Scalar.TIME:
+            return _with_fraction(column, _TIME, "")
+        case Scalar.TIMESTAMP:
+            return _with_fraction(column, f"{_DAY}T{_TIME}", "Z")
+        case Scalar.BYTES:
+            return column.bin.encode("hex")
+        case Decimal():
+            return column.cast(pl.String)
+        case Array(item, _, _):
+            return column.list.eval(_told(pl.element(), item))
+        case Record(_, fields):
+            parts = [_told(column.struct.field(f.name), f.type).alias(f.name) for f in fields]
+            return pl.when(column.is_not_null()).then(pl.struct(parts))
+        case Scalar() | Enum() | Map():
+            return column
+
+
+def _with_fraction(column: pl.Expr, form: str, end: str) -> pl.Expr:
+    """As Python writes times: six digits behind the point, or none."""
+    whole = column.dt.nanosecond() == 0
+    return (
+        pl.when(whole)
+        .then(column.dt.to_string(form + end))
+        .otherwise(column.dt.to_string(f"{form}%.6f{end}"))
+    )
+
+
 def _encodable(kind: FieldType) -> bool:
-    """Whether Polars writes the JSON that we mean: no maps, bytes, times or JSON inside."""
+    """Whether Polars writes the JSON that we mean: no maps, no JSON inside."""
     match kind:
         case Scalar():
-            return kind in {
-                Scalar.BOOLEAN,
-                Scalar.INTEGER,
-                Scalar.STRING,
-                Scalar.UUID,
-                Scalar.FLOAT,
-            }
-        case Decimal() | Map():
+            return kind is not Scalar.JSON
+        case Map():
             return False
-        case Enum():
+        case Decimal() | Enum():
             return True
         case Array(item, _, _):
             return _encodable(item)

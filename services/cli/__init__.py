@@ -6,6 +6,6 @@ import os
 # only cost, twice the CPU for a page of a hundred records. Has to be said before its import.
 os.environ.setdefault("POLARS_MAX_THREADS", "1")  # noqa: TID251 - no setting of ours
 
-from services.cli.app import main  # noqa: E402
+from services.cli.app import main
 
 __all__ = ["main"]

@@ -19,7 +19,7 @@ from tests.support.project import ORDERS, Site, standing, until
 from tests.support.senders import Fate, order
 
 mark = pytest.mark
-pytestmark = [mark.enable_socket, mark.embedded, mark.slow, mark.timeout(300)]
+pytestmark = [mark.enable_socket, mark.embedded, mark.timeout(300)]
 
 ROUNDS = 5
 DEAD = f"{ORDERS}.dead"
@@ -117,6 +117,13 @@ def damaged(site: Site, *statements: str) -> Iterator[None]:
 
 
 def named(site: Site) -> set[Range]:
+    """What the audit names."""
+    books = site.audit()
+    assert books.balanced is not bool(books.findings)
+    return {(*f.partition, f.first, f.after) for f in books.findings}
+
+
+def named_by_command(site: Site) -> set[Range]:
     """What the command names, with exit code 1 if it is anything."""
     code, answer = site.audit_command()
     found = {(f["topic"], f["partition"], f["first"], f["after"]) for f in answer["findings"]}
@@ -331,6 +338,14 @@ def test_the_audit_names_exactly_the_range_that_was_damaged(site: Site, name: st
     statements, expected = DAMAGES[name](site, row)
     with damaged(site, *statements):
         assert named(site) == set(expected)
+
+
+def test_the_command_names_what_the_audit_found_and_fails(site: Site) -> None:
+    row = rows_of(site)[2]
+    assert named_by_command(site) == set()
+    statements, expected = a_row_is_deleted(site, row)
+    with damaged(site, *statements):
+        assert named_by_command(site) == set(expected)
 
 
 @pytest.mark.parametrize("change", ["EVENTS + 1", "LOADED + 1", "DUPLICATES + 1", "DEAD + 1",

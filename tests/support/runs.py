@@ -34,7 +34,7 @@ def encoded(contract: Contract, values: Sequence[dict[str, Any]]) -> list[bytes]
 
 
 def messages(contract: Contract, records: Sequence[Incoming]) -> list[bytes]:
-    found = StreamEncoder(contract, SCHEMA_ID).encode(records)
+    found = StreamEncoder(contract, SCHEMA_ID, columnar_min=8).encode(records)
     assert found.rejections == ()
     return [record.value for record in found.records]
 

@@ -206,7 +206,10 @@ def free_form(contract: Contract) -> list[str]:
 def test_our_own_messages_are_read_alike_on_both_paths(rng: Random) -> None:
     shape = shape_of(rng)
     contract = contract_of(rng, shape)
-    values = [r.value for r in StreamEncoder(contract, ID).encode(page_of(rng, shape)).records]
+    values = [
+        r.value
+        for r in StreamEncoder(contract, ID, columnar_min=8).encode(page_of(rng, shape)).records
+    ]
     reader = decoder(contract)
     columns, records = reader.decode(values), by_record(decoder(contract), values)
     assert columns.unreadable == records.unreadable == []
@@ -272,7 +275,10 @@ def swallow(rng: Random, value: bytes) -> bytes:
 def test_damage_hurts_the_damaged_messages_only(rng: Random) -> None:
     shape = shape_of(rng)
     contract = contract_of(rng, shape)
-    good = [r.value for r in StreamEncoder(contract, ID).encode(page_of(rng, shape)).records]
+    good = [
+        r.value
+        for r in StreamEncoder(contract, ID, columnar_min=8).encode(page_of(rng, shape)).records
+    ]
     whole = decoder(contract).decode(good).frame
     values: list[bytes | None] = list(good)
     damaged = set()

@@ -46,7 +46,7 @@ def apart(encoder: StreamEncoder, page: list[Incoming]) -> Encoded:
 def test_a_page_is_encoded_as_its_records_one_by_one(rng: Random) -> None:
     shape = shape_of(rng)
     contract, page = contract_of(rng, shape), page_of(rng, shape)
-    encoder = StreamEncoder(contract, 7)
+    encoder = StreamEncoder(contract, 7, columnar_min=2)
     together, single = encoder.encode(page), apart(encoder, page)
     assert together.ids == single.ids
     assert together.rejections == single.rejections
