@@ -1,4 +1,7 @@
-"""``make bench``: every figure with its ratio and target, as a table and in build/bench.json."""
+"""``make bench``: every figure with its ratio and target, as a table and in build/bench.json.
+
+``python -m benchmarks gateway latency`` measures these again and keeps the file's other figures.
+"""
 
 import json
 import subprocess
@@ -23,7 +26,7 @@ Results = dict[str, dict[str, Any]]
 
 def faust_baseline(bootstrap: str, loaded: Results) -> Results:
     """The loader against a Faust agent on the same topic, per CPU second."""
-    topic = f"{loader.TOPIC}{loader.EVENTS}"
+    topic = loader.filled(bootstrap, loader.EVENTS)
     command = [sys.executable, "-m", "benchmarks.faust_agent", bootstrap, topic]
     done = subprocess.run(  # noqa: S603 - our own module
         [*command, str(FAUST_EVENTS)], capture_output=True, text=True, timeout=600, check=False
@@ -65,18 +68,13 @@ def backlog(bootstrap: str) -> Results:
     }
 
 
-def measurements(folder: Path) -> Iterator[tuple[str, Callable[[], Results]]]:
+def measurements(folder: Path, found: Results) -> Iterator[tuple[str, Callable[[], Results]]]:
     """Every measurement, with its title, on one broker and one warehouse."""
-    found: Results = {}
     with EmbeddedKafka(folder / "kafka") as kafka:
         with EmbeddedWarehouse(folder / "warehouse") as warehouse:
-
-            def loading() -> Results:
-                found.update(loader.run(kafka.bootstrap, connection=warehouse.connection))
-                return found
-
-            yield "loader", loading
-        yield "Faust", lambda: faust_baseline(kafka.bootstrap, found)
+            connection = warehouse.connection
+            yield "loader", lambda: loader.run(kafka.bootstrap, connection=connection)
+        yield "faust", lambda: faust_baseline(kafka.bootstrap, found)
         yield "backlog", lambda: backlog(kafka.bootstrap)
         yield "gateway", lambda: gateway.run(kafka.bootstrap)
     yield "encoding", encoding.run
@@ -86,9 +84,12 @@ def measurements(folder: Path) -> Iterator[tuple[str, Callable[[], Results]]]:
 
 def main() -> None:
     console = Console()
-    results: Results = {}
+    wanted = set(sys.argv[1:])
+    results: Results = json.loads(OUT.read_text()) if wanted and OUT.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        for title, measure in measurements(Path(folder)):
+        for title, measure in measurements(Path(folder), results):
+            if wanted and title not in wanted:
+                continue
             console.print(f"measuring: {title}")
             results |= measure()
             OUT.parent.mkdir(exist_ok=True)
