@@ -236,8 +236,9 @@ def jsonable(kind: FieldType, value: Any) -> Any:  # noqa: ANN401 - whatever a c
     match kind:
         case Scalar.JSON:
             return orjson.loads(value)
-        case Scalar.TIMESTAMP:
-            return value.isoformat() + "Z"
+        case Scalar.DATE | Scalar.TIME | Scalar.TIMESTAMP:
+            # not left to orjson, which drops zeros of a time: .029784 becomes .29784
+            return value.isoformat() + ("Z" if kind is Scalar.TIMESTAMP else "")
         case Scalar.BYTES:
             return value.hex()
         case Decimal():

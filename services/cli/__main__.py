@@ -1,5 +1,5 @@
 """``python -m services.cli``: how our processes start each other."""
 
-from services.cli.app import main
+from services.cli import main
 
 main()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,45 +10,14 @@ from typing_extensions import override
 from consumers import ledger
 from consumers.audit import AuditPorts, audit_once
 from schemas.dead_letters import TABLE as DEAD_LETTERS
-from schemas.errors import RejectReason, Stage
-from schemas.events import Partition, Rejection, Run, Violation
+from schemas.events import Partition, Run
 from services.adapters.kafka import KafkaLogReader
-from tests.support.orders import ORDERS_TABLE, loaded, produce
-from tests.support.project import ORDERS, Site, standing, until
-from tests.support.senders import Fate, order
+from tests.support.damage import DEAD, Range, Row, extent, fill, rows_of
+from tests.support.orders import ORDERS_TABLE
+from tests.support.project import Site, standing
 
 mark = pytest.mark
 pytestmark = [mark.enable_socket, mark.embedded, mark.timeout(300)]
-
-ROUNDS = 5
-DEAD = f"{ORDERS}.dead"
-Range = tuple[str, int, int, int]  # topic, partition, first, after
-
-
-@dataclass(frozen=True)
-class Row:
-    """One ledger row."""
-
-    topic: str
-    part: int
-    first: int
-    after: int
-    batch: str
-
-    @property
-    def range(self) -> Range:
-        return self.topic, self.part, self.first, self.after
-
-    def part_of(self, first: int, after: int) -> Range:
-        return self.topic, self.part, first, after
-
-    @property
-    def where(self) -> str:
-        return f"BATCH = '{self.batch}' AND PART = {self.part}"
-
-    @property
-    def rows(self) -> str:
-        return f"_BATCH = '{self.batch}' AND _PARTITION = {self.part}"
 
 
 @pytest.fixture(scope="module")
@@ -60,47 +28,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for table in (ORDERS_TABLE, DEAD_LETTERS, ledger.LEDGER, ledger.OFFSETS):
             standing_site.execute(f"CREATE TABLE {table}_KEPT AS SELECT * FROM {table}")
         yield standing_site
-
-
-def fill(site: Site) -> None:
-    """The first batch holds broken events only, so that its ledger rows speak of no rows."""
-    with site.up("loader"):
-        site.produce(*(order(f"broken-{n}", Fate.JUDGE) for n in range(6)))
-        until(lambda: site.count(DEAD_LETTERS) == 6, 20, "the first dead letters")
-        for number in range(ROUNDS):
-            made = produce(site, 600)
-            site.produce(*(order(name) for name in made[:20]))  # once more
-            site.produce(*(order(f"bad-{number}-{n}", Fate.JUDGE) for n in range(6)))
-            site.publish(*site.project.dead_letters.records([refused(f"refused-{number}")]))
-            loaded(site, made, 20)
-        wanted = 6 + 7 * ROUNDS
-        until(lambda: site.count(DEAD_LETTERS) == wanted, 20, "all dead letters")
-        until(lambda: site.audit().totals.in_flight == 0, 20, "nothing in flight")
-
-
-def refused(name: str) -> Rejection:
-    """An event that the gateway could not encode."""
-    violation = Violation("$.amount", RejectReason.WRONG_TYPE, "a text")
-    return Rejection(ORDERS, Stage.ENCODE, (violation,), b"{}", event_id=name, source="shop")
-
-
-def rows_of(site: Site, topic: str = ORDERS, part: int = 0) -> list[Row]:
-    """A partition's ledger rows, in order."""
-    found = site.rows(
-        f"SELECT TOPIC, PART, FIRST_OFFSET, NEXT_OFFSET, BATCH FROM {ledger.LEDGER} "
-        f"WHERE TOPIC = '{topic}' AND PART = {part} ORDER BY FIRST_OFFSET"
-    )
-    return [
-        Row(r["topic"], int(r["part"]), int(r["first_offset"]), int(r["next_offset"]), r["batch"])
-        for r in found
-    ]
-
-
-def extent(site: Site, row: Row) -> Range:
-    """From the first of a batch's rows in the table to its last."""
-    sql = f"SELECT MIN(_OFFSET) AS LO, MAX(_OFFSET) AS HI FROM {ORDERS_TABLE} WHERE {row.rows}"
-    found = site.rows(sql)[0]
-    return row.part_of(int(found["lo"]), int(found["hi"]) + 1)
 
 
 @contextmanager

@@ -206,10 +206,8 @@ def free_form(contract: Contract) -> list[str]:
 def test_our_own_messages_are_read_alike_on_both_paths(rng: Random) -> None:
     shape = shape_of(rng)
     contract = contract_of(rng, shape)
-    values = [
-        r.value
-        for r in StreamEncoder(contract, ID, columnar_min=8).encode(page_of(rng, shape)).records
-    ]
+    encoder = StreamEncoder(contract, ID, columnar_min=8)
+    values = [r.value for r in encoder.encode(page_of(rng, shape)).records]
     reader = decoder(contract)
     columns, records = reader.decode(values), by_record(decoder(contract), values)
     assert columns.unreadable == records.unreadable == []

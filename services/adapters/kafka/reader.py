@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import stamina
 from confluent_kafka import Message, TopicPartition
 
 from schemas.errors import SetupError, TransientError
@@ -14,6 +15,7 @@ from services.adapters.kafka.runs import as_run
 
 QUERY_SECONDS_MAX = 10.0
 STALL_SECONDS_MAX = 20.0
+LEADERLESS_SECONDS = 3.0  # a partition that has just been made, or lost its broker, has none
 POLL_SECONDS = 0.05  # a poll that cannot fill itself waits this long
 POLL_MESSAGES = 20_000
 
@@ -36,6 +38,10 @@ class KafkaLogReader:
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
         """See the port."""
+        again = stamina.RetryingCaller(timeout=LEADERLESS_SECONDS).on(TransientError)
+        return again(self._bounds, partition)
+
+    def _bounds(self, partition: Partition) -> tuple[int, int]:
         with translating(f"reader, {partition.topic}/{partition.number}"):
             low, high = self._query.get_watermark_offsets(
                 TopicPartition(*partition), QUERY_SECONDS_MAX
