@@ -23,9 +23,10 @@ from services.adapters.seen_keys import SegmentStores
 from services.adapters.snowflake import SnowflakeWarehouse, embedded_arguments
 from services.adapters.snowflake.copying import ZSTD_LEVEL
 from services.apply import Changes, apply_tables
+from services.collector import calm_collector
 from services.settings import Snowflake
 
-POLICY = LoadPolicy(FlushPolicy(100_000, 64_000_000, 5), 50_000)
+POLICY = LoadPolicy(FlushPolicy(100_000, 64_000_000, 5), 25_000)
 
 
 @dataclass(slots=True)
@@ -122,6 +123,7 @@ def loop(
         {topic: LoadStream(stream, lambda id_: schema if id_ == SCHEMA_ID else None)},
         Breaker(0.5, 1000),
     )
+    calm_collector()
     return lambda: load_once(ports, state, POLICY), state, done
 
 

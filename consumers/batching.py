@@ -84,11 +84,11 @@ class Batch:
 
     def due(self, policy: FlushPolicy, now: int) -> bool:
         """Whether it has to close."""
-        return (
-            self.events >= policy.rows_max
-            or self.bytes >= policy.bytes_max
-            or now - self.opened_at >= policy.age_max * 1_000_000
-        )
+        return self.full(policy) or now - self.opened_at >= policy.age_max * 1_000_000
+
+    def full(self, policy: FlushPolicy) -> bool:
+        """Whether nothing more belongs into it."""
+        return self.events >= policy.rows_max or self.bytes >= policy.bytes_max
 
     def latencies(self, committed_at: int) -> dict[Hop, npt.NDArray[np.float64]]:
         """Seconds by hop, of sampled events that stand for equal shares of the batch."""

@@ -5,8 +5,11 @@ than a window older. Reading an offset twice thus never makes it a duplicate of 
 """
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from schemas.events import Partition
@@ -14,10 +17,13 @@ from schemas.identity import digest
 from schemas.keys import Found, Integers, KeyHashes, Keys, Mask, Segment
 from schemas.ports import Seen
 
+T = TypeVar("T", bound="np.generic[Any]")
+
 SEED_1 = 0x5851F42D4C957F2D
 SEED_2 = 0x14057B7EF767814F
 BITS_PER_KEY = 16  # of a filter, at least; at most 6 % of the strange keys pass it then
 PENDING_MAX = 8  # unmerged segments
+MARKED_AT_ONCE = 1 << 16  # keys of a segment's filter: bounds what making it needs
 LATENESS_MAX = 3_600_000_000  # one hour, in microseconds: so far may an event come behind others
 
 
@@ -53,36 +59,50 @@ def restore_since(stamp: int, window: int) -> int:
     return max(stamp - 2 * window - lateness(window), 0)
 
 
-def sort_keys(keys: Keys) -> tuple[Keys, Integers]:
-    """The keys sorted by (h1, h2, offset), and the row that each came from.
+def sort_keys(*parts: Keys) -> tuple[Keys, Integers]:
+    """The keys of all parts sorted by (h1, h2, offset), and the row that each came from.
 
-    The row number takes the place of h1's last bits, so that one plain sort of integers does
-    nearly all of it (half the time of argsort); what ties in the leading bits is put in order
-    afterwards.
+    Rows count through the parts. The row number takes the place of h1's last bits, so that one
+    plain sort of integers does nearly all of it (half the time of argsort); what ties in the
+    leading bits is put in order afterwards. Column after column, so that a million keys do not
+    need room for two million.
     """
-    rows = len(keys)
-    bits = np.uint64(max(rows - 1, 1).bit_length())
+    columns = zip(*(part.columns for part in parts), strict=True)
+    h1, h2, offset, stamp = (partial(_joined, column) for column in columns)
+    packed = _joined([part.h1 for part in parts], copied=True)
+    bits = np.uint64(max(packed.size - 1, 1).bit_length())
     low = (np.uint64(1) << bits) - np.uint64(1)
-    packed = (keys.h1 & ~low) | np.arange(rows, dtype=np.uint64)
+    packed &= ~low
+    packed |= np.arange(packed.size, dtype=np.uint64)
     packed.sort()
     order = (packed & low).view(np.int64)
     packed >>= bits
     ties = np.flatnonzero(packed[1:] == packed[:-1])
+    del packed
     if ties.size:
         members = np.union1d(ties, ties + 1)
         tied = order[members]
-        by = keys.take(tied)
-        order[members] = tied[np.lexsort((by.offset, by.h2, by.h1))]
-    return keys.take(order), order
+        order[members] = tied[np.lexsort((offset()[tied], h2()[tied], h1()[tied]))]
+    return Keys(h1()[order], h2()[order], offset()[order], stamp()[order]), order
+
+
+def _joined(column: Sequence[npt.NDArray[T]], *, copied: bool = False) -> npt.NDArray[T]:
+    """The parts of a column end to end; a single part is itself, if that will do."""
+    return column[0] if len(column) == 1 and not copied else np.concatenate(column)
 
 
 def segment_of(keys: Keys) -> Segment:
     """A segment of at least one key, sorted by (h1, h2, offset)."""
-    bits = (len(keys) * BITS_PER_KEY - 1).bit_length()
+    bits = (len(keys) * BITS_PER_KEY - 1).bit_length()  # at least four
     shift = np.uint64(64 - bits)
-    marks = np.zeros(1 << bits, dtype=np.bool_)
-    marks[(keys.h1 >> shift).view(np.int64)] = True
-    packed = np.packbits(marks, bitorder="little")
+    packed = np.zeros(1 << bits - 3, dtype=np.uint8)
+    for first in range(0, len(keys), MARKED_AT_ONCE):  # h1 ascends: each time a stretch of it
+        at = (keys.h1[first : first + MARKED_AT_ONCE] >> shift).view(np.int64)
+        start = int(at[0]) >> 3
+        marks = np.zeros(int(at[-1]) - 8 * start + 1, dtype=np.bool_)
+        marks[at - 8 * start] = True
+        found = np.packbits(marks, bitorder="little")
+        packed[start : start + found.size] |= found
     return Segment(keys, packed, shift, int(keys.offset.min()), int(keys.offset.max()))
 
 
@@ -90,14 +110,7 @@ def merge_segments(segments: Sequence[Segment]) -> Segment:
     """One segment with the keys of all (at least one)."""
     if len(segments) == 1:
         return segments[0]
-    parts = [segment.keys for segment in segments]
-    together = Keys(
-        np.concatenate([part.h1 for part in parts]),
-        np.concatenate([part.h2 for part in parts]),
-        np.concatenate([part.offset for part in parts]),
-        np.concatenate([part.stamp for part in parts]),
-    )
-    return segment_of(sort_keys(together)[0])
+    return segment_of(sort_keys(*(segment.keys for segment in segments))[0])
 
 
 def merge_newest(segments: Sequence[Segment], count_max: int) -> list[Segment]:

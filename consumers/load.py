@@ -198,12 +198,13 @@ def close_due(ports: LoadPorts, state: LoadState, policy: FlushPolicy) -> None:
         if not (given_up or batch.due(policy, now)):
             continue
         if topic in state.loading:
-            if topic not in state.paused and batch.bytes >= policy.bytes_max:
+            if topic not in state.paused and batch.full(policy):
                 ports.log.pause(state.ownership.of_topic(topic))
                 state.paused.add(topic)
             continue
         plan = plan_load(batch, state.streams[topic].contract, now)
         del state.open[topic]
+        batch.frames.clear()  # the plan has them, as one
         state.loading[topic] = plan, batch
         ports.lanes.load(plan)
 

@@ -31,6 +31,11 @@ class Keys:
     def __len__(self) -> int:
         return int(self.h1.size)
 
+    @property
+    def columns(self) -> tuple[Hashes, Hashes, Integers, Integers]:
+        """All four."""
+        return self.h1, self.h2, self.offset, self.stamp
+
     def take(self, rows: Integers | Mask) -> "Keys":
         """These rows, in this order."""
         return Keys(self.h1[rows], self.h2[rows], self.offset[rows], self.stamp[rows])

@@ -12,6 +12,7 @@ from consumers.load import drain_once, load_once
 from consumers.loader import LoadPorts, LoadState
 from schemas.errors import SluiceError
 from services.bootstrap import Project
+from services.collector import calm_collector
 from services.exit_codes import ExitCode
 from services.gateway.serve import listen, serve
 from services.monitor.health import Health
@@ -92,6 +93,7 @@ def run_poller(project: Project, *, once: bool = False) -> ExitCode:
 async def _poller(project: Project, here: Watched, *, once: bool) -> None:
     stop = asyncio.Event()
     beating = asyncio.create_task(_beat(here, "poller", stop))
+    calm_collector()
     here.health.ready("poller", ok=True)
     try:
         await poll(project.poll_ports(), project.settings, stop, once=once)
@@ -105,6 +107,7 @@ def run_loader(project: Project) -> ExitCode:
         ports = project.load_ports(noting(here.health))
         state, policy = project.load_state(), project.load_policy
         under = Supervision(here.health, project.metrics, project.clock, here.stop)
+        calm_collector()
         code = run_loop("loader", lambda: load_once(ports, state, policy), under)
         if code is ExitCode.OK:
             here.health.stop(here.stop.reason)

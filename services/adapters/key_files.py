@@ -136,7 +136,7 @@ def write_segment(path: Path, segment: Segment) -> tuple[Segment, int]:
     """
     crc = 0
     with path.open("wb") as file:
-        for column, form in zip(_columns(segment.keys), TYPES, strict=True):
+        for column, form in zip(segment.keys.columns, TYPES, strict=True):
             raw = column.astype(form, copy=False).view(np.uint8).data
             crc = crc32(raw, crc)
             file.write(raw)
@@ -175,7 +175,7 @@ class Tail:
         parts = [
             column.astype(form, copy=False).view(np.uint8).data
             for index, form in enumerate(TYPES)
-            for column in (_columns(segment.keys)[index] for segment in segments)
+            for column in (segment.keys.columns[index] for segment in segments)
         ]
         rows = sum(len(segment) for segment in segments)
         crc = crc32(RECORD.pack(0, rows, before, after, arrived)[4:])
@@ -207,9 +207,7 @@ def read_tail(path: Path, applied: int, arrived: int) -> TailState:
             began = began if parts else arrived
             parts.append(_keys_in(raw, at + RECORD.size, rows))
         at += RECORD.size + rows * ROW_BYTES
-    columns = zip(*(_columns(part) for part in parts), strict=True)
-    keys = [np.concatenate(column) for column in columns]
-    segment = segment_of(sort_keys(Keys(*keys))[0]) if keys else None
+    segment = segment_of(sort_keys(*parts)[0]) if parts else None
     return TailState(segment, applied, began, arrived, at)
 
 
@@ -243,10 +241,6 @@ def _keys_in(raw: bytes | mmap.mmap, start: int, rows: int) -> Keys:
             for index, form in enumerate(TYPES)
         )
     )
-
-
-def _columns(keys: Keys) -> tuple[Any, Any, Any, Any]:
-    return keys.h1, keys.h2, keys.offset, keys.stamp
 
 
 def _crc_of(body: dict[str, Any]) -> int:

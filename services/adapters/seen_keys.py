@@ -40,7 +40,7 @@ from services.adapters.key_files import (
 )
 
 SEAL_ROWS = 1 << 19  # keys in the tail that seal it
-MERGE_ROWS = 1_600_000  # most keys in a merged segment: bounds the time of one call
+MERGE_ROWS = 1_100_000  # most keys in a merged segment: bounds time and memory of one call
 RECENT_MAX = 8  # unmerged segments in memory
 AGES = 6  # parts of a window; keys are forgotten one part at a time
 AGE_MIN = 60_000_000  # a part is not shorter than a minute

@@ -1,7 +1,6 @@
 """Runs the gateway on uvicorn until it is told to stop."""
 
 import asyncio
-import gc
 import math
 import socket
 from collections.abc import Generator
@@ -11,6 +10,7 @@ import uvicorn
 from typing_extensions import override
 
 from schemas.errors import SetupError
+from services.collector import calm_collector
 from services.gateway.app import Gateway
 from services.gateway.ports import GatewayPorts
 from services.gateway.protocol import bounded_protocol
@@ -19,7 +19,7 @@ from services.settings import Gateway as GatewaySettings
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75  # longer than common proxies keep theirs, so that they close first
 DRAIN_MARGIN_SECONDS = 1
-GC_THRESHOLDS = (20_000, 20, 20)  # requests leave no cycles behind; default: 700, 10, 10
+YOUNG_MAX = 20_000  # requests leave no cycles behind
 
 
 class _Server(uvicorn.Server):
@@ -76,9 +76,7 @@ async def serve(
     )
     server = _Server(config)
     stopping = asyncio.create_task(_stop(server, stop))
-    gc.collect()
-    gc.freeze()  # what was imported stays: looking through it again took a quarter of the CPU time
-    gc.set_threshold(*GC_THRESHOLDS)
+    calm_collector(YOUNG_MAX)
     opening = asyncio.create_task(ports.sink.open(settings.ack_seconds_max))
     try:
         await server.serve(sockets=[listener])

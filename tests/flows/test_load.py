@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from consumers.batching import FlushPolicy
+from consumers.loader import LoadPolicy
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import SetupError, TransientError
 from schemas.events import Partition
@@ -91,6 +93,21 @@ def test_one_event_then_silence_is_loaded_within_the_flush_age() -> None:
     while not world.loaded():
         loader.run(0.1)
     assert world.clock.monotonic() - began <= 1.5
+
+
+def test_a_stream_whose_next_batch_is_full_is_not_read_until_the_load_has_ended() -> None:
+    world = World(partitions=1, policy=LoadPolicy(FlushPolicy(10, 10**9, 1.0), 5, 0.05))
+    loader = world.loader()
+    loader.run(1)
+    loader.lanes.slow = True
+    world.produce(*map(order, range(60)))
+    loader.run(5)
+    assert loader.state.open[STREAM].events == 10
+    assert loader.state.ownership.held[P0].position == 20
+    loader.lanes.slow = False
+    loader.run(5)
+    assert world.loaded() == sorted(f"o{n}" for n in range(60))
+    assert world.audit().balanced
 
 
 @pytest.mark.parametrize("step", list(Step))

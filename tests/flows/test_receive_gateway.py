@@ -251,14 +251,18 @@ def test_the_brokers_wish_is_passed_on() -> None:
     assert post(here.app(), b"{}").headers["retry-after"] == "17"
 
 
-def test_a_silent_broker_is_answered_in_time() -> None:
+@pytest.mark.parametrize(
+    ("body", "sink_seconds"),
+    [
+        pytest.param(b'{"id":"a"}', 0.1, id="small: the sink keeps the time"),
+        pytest.param(b'{"id":"' + b"n" * 200_000 + b'"}', 10, id="large: the gateway does"),
+    ],
+)
+def test_a_silent_broker_is_answered_in_time(body: bytes, sink_seconds: float) -> None:
     here = world(ack_seconds_max=0.1)
     here.sink.gate.clear()
-    here.sink.seconds_max = 0.1
-    problem(post(here.app(), b'{"id":"a"}'), 503, "unavailable")
-    here.sink.seconds_max = 10  # large bodies are timed by the gateway, with their reading
-    large = b"[" + b"{}," * 200_000 + b"{}]"
-    problem(post(here.app(), large), 503, "unavailable")
+    here.sink.seconds_max = sink_seconds
+    problem(post(here.app(), body), 503, "unavailable")
     assert here.sink.pending == 0
 
 

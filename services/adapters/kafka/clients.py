@@ -23,8 +23,8 @@ CONSUMER: dict[str, Any] = {
     "fetch.max.bytes": 52_428_800,
     # Bounds of what is read ahead: the bytes over all partitions, the count for each. A small
     # message takes about 500 bytes more than its own in librdkafka's queue.
-    "queued.max.messages.kbytes": 32_768,
-    "queued.min.messages": 40_000,
+    "queued.max.messages.kbytes": 16_384,
+    "queued.min.messages": 20_000,
     "fetch.queue.backoff.ms": 20,  # default: a full queue rests for a second
     "session.timeout.ms": 15_000,  # how long the partitions of a dead member wait
     "heartbeat.interval.ms": 1_000,  # and how soon the others hear of it
