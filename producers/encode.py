@@ -1,8 +1,7 @@
 """A record becomes an event, or a rejection."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 import polars as pl
@@ -22,8 +21,11 @@ COLUMNAR_MIN = 200  # fewer records are faster one by one (python -m benchmarks.
 ROUNDS_MAX = 4  # how often unfit rows are set aside before all go one by one
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+Identity = tuple[str, bytes]
+"""An event's id and the log's key."""
+
+
+class Encoded(NamedTuple):
     """What became of some records: together as many as came in, each in the input's order."""
 
     records: tuple[Record, ...]
@@ -60,48 +62,50 @@ class StreamEncoder:
 
     def encode(self, incoming: Sequence[Incoming]) -> Encoded:
         """Coerce to the contract's types and encode; never raises on data."""
-        ids, keys = self._identities(incoming)
         values: list[bytes | Rejection]
         if len(incoming) < self._columnar_min or not self._frame_writer.native:
-            values = [self._one(i, id_) for i, id_ in zip(incoming, ids, strict=True)]
+            identities = [self._identity(each) for each in incoming]
+            values = [self._one(i, id_) for i, (id_, _) in zip(incoming, identities, strict=True)]
         else:
-            values = self._many(incoming, ids)
+            identities = self._identities(incoming)
+            values = self._many(incoming, [id_ for id_, _ in identities])
         topic = self.contract.topic
-        records = [
-            Record(topic, value, key)
-            for value, key in zip(values, keys, strict=True)
-            if type(value) is bytes
-        ]
-        rejections = [value for value in values if isinstance(value, Rejection)]
-        return Encoded(tuple(records), tuple(rejections), tuple(ids))
+        records, rejections = [], []
+        for value, (_, key) in zip(values, identities, strict=True):
+            if type(value) is bytes:
+                records.append(Record(topic, value, key))
+            elif isinstance(value, Rejection):
+                rejections.append(value)
+        return Encoded(tuple(records), tuple(rejections), tuple([id_ for id_, _ in identities]))
 
-    def _identities(self, incoming: Sequence[Incoming]) -> tuple[list[str], list[bytes]]:
-        """Event ids, and the log's keys: the contract's key, or the event id where there is none.
+    def _identity(self, incoming: Incoming) -> Identity:
+        """The event id, and the log's key: the contract's key, or the id where there is none.
 
         Duplicates share the log's key, hence their partition; events of one key keep their order.
         """
-        keys = _joined([i.value for i in incoming], self._key)
-        versions = _joined([i.value for i in incoming], self._version)
-        known = [key for key in keys if key is not None]
-        known_versions = [version for version in versions if version is not None]
-        derived = self._key and not any(i.event_id for i in incoming)
-        if derived and len(known) == len(known_versions) == len(incoming):
-            ids = identity.event_ids_of_keys(known, known_versions if self._version else None)
-        else:
-            ids = [
-                self._id(i, key, version)
-                for i, key, version in zip(incoming, keys, versions, strict=True)
-            ]
-        if not self._key:
-            return ids, [id_.encode() for id_ in ids]
-        named = [id_ if key is None else key for key, id_ in zip(keys, ids, strict=True)]
-        return ids, [name.encode() for name in identity.all_bounded(named)]
+        key = _named(incoming.value, self._key)
+        version = _named(incoming.value, self._version) if self._version else ""
+        id_ = self._id(incoming, key, version)
+        if key is None or not self._key or key == id_:
+            return id_, id_.encode()
+        return id_, identity.bounded(key).encode()
+
+    def _identities(self, incoming: Sequence[Incoming]) -> list[Identity]:
+        """:meth:`_identity` of each, column by column where all are of one kind."""
+        keys = _column([i.value for i in incoming], self._key)
+        versions = _column([i.value for i in incoming], self._version)
+        named = any(i.event_id for i in incoming)
+        if named or keys is None or (self._version and versions is None):
+            return [self._identity(each) for each in incoming]
+        ids = identity.event_ids_of_keys(keys, versions)
+        log_keys = [key.encode() for key in identity.all_bounded(keys)]
+        return list(zip(ids, log_keys, strict=True))
 
     def _id(self, incoming: Incoming, key: str | None, version: str | None) -> str:
         if incoming.event_id:
             return identity.bounded(_whole_characters(incoming.event_id))
         if self._key and key is not None and version is not None:
-            return identity.event_ids_of_keys([key], [version] if self._version else None)[0]
+            return identity.event_id_of_key(key, version if self._version else None)
         return identity.event_id_of_body(incoming.source, incoming.raw)
 
     def _one(self, incoming: Incoming, event_id: str) -> bytes | Rejection:
@@ -196,35 +200,40 @@ def _names(contract: Contract, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sources[name] for name in names)
 
 
-def _joined(values: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str | None]:
-    """The named fields of every record as one text; None where one of them is missing."""
-    if not names:
-        return [""] * len(values)
-    columns = [_encodable([_text(value.get(name)) for value in values]) for name in names]
+def _named(value: dict[str, Any], names: Sequence[str]) -> str | None:
+    """The named fields of a record as one text; None where one of them is missing."""
+    if len(names) == 1:
+        return _text(value.get(names[0]))
+    parts = [_text(value.get(name)) for name in names]
+    return None if None in parts else identity.joined(map(str, parts))
+
+
+def _column(values: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str] | None:
+    """:func:`_named` of every record; None where it is None for one of them, or no name is."""
+    columns = [[_text(value.get(name)) for value in values] for name in names]
+    if not columns or any(None in column for column in columns):
+        return None
     if len(columns) == 1:
-        return columns[0]
-    rows = zip(*columns, strict=True)
-    return [None if None in row else identity.joined(map(str, row)) for row in rows]
+        return columns[0]  # type: ignore[return-value] # no None is in it
+    return [identity.joined(map(str, row)) for row in zip(*columns, strict=True)]
 
 
 def _text(part: object) -> str | None:
     """None for what is missing, and for what is no JSON and will be rejected."""
-    if type(part) is str or part is None:
-        return part
+    if type(part) is str:
+        return _whole_characters(part)
+    if part is None:
+        return None
     try:
         return orjson.dumps(part).decode()
     except TypeError:
         return None
 
 
-def _encodable(texts: list[str | None]) -> list[str | None]:
-    try:
-        "".join(filter(None, texts)).encode()
-    except UnicodeEncodeError:
-        return [text and _whole_characters(text) for text in texts]
-    return texts
-
-
 def _whole_characters(text: str) -> str:
     """The text, lone surrogates escaped."""
-    return text.encode(errors="backslashreplace").decode()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace").decode()
+    return text

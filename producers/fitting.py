@@ -12,8 +12,10 @@ HEADER_BYTES = 10
 
 def record_bytes(record: Record) -> int:
     """What a record needs in the log."""
-    headers = sum(len(name) + len(value) + HEADER_BYTES for name, value in record.headers)
-    return len(record.value) + len(record.key or b"") + headers + OVERHEAD_BYTES
+    size = len(record.value) + len(record.key or b"") + OVERHEAD_BYTES
+    for name, value in record.headers:
+        size += len(name) + len(value) + HEADER_BYTES
+    return size
 
 
 def fitting(encoded: Encoded, incoming: Sequence[Incoming], bytes_max: int) -> Encoded:

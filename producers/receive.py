@@ -1,7 +1,7 @@
 """One webhook delivery becomes records for the log, or is turned away."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -16,6 +16,9 @@ from schemas.errors import RejectReason, Stage
 from schemas.events import Delivery, Incoming, Record, Rejection, Violation
 
 T = TypeVar("T")
+
+_TEXT = (str, type(None))
+_KEY_BYTES_MIN = 5  # of a key with its value and a comma: "":0,
 
 JSON_LINES = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
@@ -34,8 +37,7 @@ class Limits:
     record_bytes_max: int = 1_000_000  # of one event as the log takes it
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """What a delivery became: as many records and rejections together as it had events."""
 
     records: tuple[Record, ...]
@@ -127,7 +129,7 @@ def _inflated(delivery: Delivery, limits: Limits) -> Delivery | Refusal:
                 (("accept-encoding", "gzip"),),
             )
     try:
-        return replace(delivery, payload=split.inflate(delivery.body, limits.inflated_bytes_max))
+        return delivery._replace(payload=split.inflate(delivery.body, limits.inflated_bytes_max))
     except split.TooLargeError:
         return Refusal(
             413,
@@ -230,7 +232,9 @@ def _piece(raw: bytes, limits: Limits) -> _Piece:
         detail = f"a JSON {_kind(value)}, not an object"
         return _Piece(raw, {}, Violation("$", RejectReason.NOT_AN_OBJECT, detail))
     # the bytes give upper bounds, which nearly always do
-    if raw.count(b"{") + raw.count(b"[") > limits.depth_max or raw.count(b":") > limits.keys_max:
+    deep = raw.count(b"{") + raw.count(b"[") > limits.depth_max
+    wide = len(raw) > _KEY_BYTES_MIN * limits.keys_max and raw.count(b":") > limits.keys_max
+    if deep or wide:
         return _Piece(raw, value, _excess(value, limits))
     return _Piece(raw, value, None)
 
@@ -273,8 +277,9 @@ def _encoded(
     ids = [""] * len(pieces)
     groups: dict[str, tuple[list[int], list[Incoming]]] = {}
     rejections: list[Rejection] = []
+    known = _Placed(source.fallback, None, None) if _places_nothing(source) else None
     for index, piece in enumerate(pieces):
-        placed = _placed(delivery, piece, source, (index, len(pieces)))
+        placed = known or _placed(delivery, piece, source, (index, len(pieces)))
         fault = piece.fault or placed.fault or _unknown(placed.stream, encoders)
         if fault is not None:
             stream = placed.stream if placed.stream in encoders else source.fallback
@@ -296,6 +301,11 @@ def _encoded(
     return Received(tuple(records), tuple(rejections), tuple(ids))
 
 
+def _places_nothing(source: WebhookSource) -> bool:
+    """Whether stream and id are the same question for every event, and need no asking."""
+    return source.fixed and source.event_id is None
+
+
 def _placed(
     delivery: Delivery, piece: _Piece, source: WebhookSource, position: tuple[int, int]
 ) -> _Placed:
@@ -304,7 +314,7 @@ def _placed(
         if source.event_id is not None:
             event_id = source.event_id(delivery.headers, piece.value)
         stream: object = source.stream(delivery.headers, piece.value)
-        if not (isinstance(event_id, str | None) and isinstance(stream, str | None)):
+        if not (isinstance(event_id, _TEXT) and isinstance(stream, _TEXT)):
             raise TypeError
         return event_id, stream
 

@@ -18,8 +18,7 @@ _MEMBER = re.compile(rb'\s*+("(?:[^"\\]|\\.)*+")\s*+:', re.DOTALL)
 
 _QUOTE, _COMMA = ord('"'), ord(",")
 _OPENS, _CLOSES = b"[{", b"]}"
-_STRUCTURAL = np.zeros(256, dtype=np.bool_)
-_STRUCTURAL[list(b'"[]{},')] = True
+_STRUCTURAL = bytes(byte in b'"[]{},' for byte in range(256))
 _DEPTH = np.zeros(256, dtype=np.int8)
 _DEPTH[list(_OPENS)] = 1
 _DEPTH[list(_CLOSES)] = -1
@@ -91,7 +90,7 @@ def _top_commas(text: bytes) -> list[int] | None:
     """Where the commas of the outermost bracket are."""
     masked = _ESCAPE.sub(b"__", text) if b"\\" in text else text
     data = np.frombuffer(masked, dtype=np.uint8)
-    marks = _STRUCTURAL[data]
+    marks = np.frombuffer(masked.translate(_STRUCTURAL), dtype=np.bool_)
     if np.count_nonzero(marks) > 4 * VALUES_MAX:
         raise TooLargeError
     places = np.flatnonzero(marks)

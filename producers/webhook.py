@@ -72,6 +72,7 @@ class WebhookSource:
     verify: Verify
     stream: Read
     fallback: str  # the stream whose dead letters take what belongs to no other
+    fixed: bool = False  # fallback is the only stream
     event_id: Read | None = None  # None: the encoder derives it
     id_per_record: bool = True  # False: records of one delivery are numbered
     records: Tokens = ()  # where the array of records is; (): the body itself
@@ -290,7 +291,7 @@ def _with_stream(
     name = compiled.literals[0]
     if not STREAM.fullmatch(name):
         raise _bad_text(source.name, "stream", ValueError(f"{name!r} cannot be a stream's name"))
-    return replace(source, stream=_fixed(name), fallback=name)
+    return replace(source, stream=_fixed(name), fallback=name, fixed=True)
 
 
 def _either(configured: object, preset: object) -> Any:  # noqa: ANN401 - both of one field's type

@@ -22,8 +22,7 @@ class Partition(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One webhook call: ``body`` as it came over the wire, ``payload`` after decompression."""
 
     source: str

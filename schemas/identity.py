@@ -43,17 +43,20 @@ def joined(parts: Iterable[str]) -> str:
     return "|".join([_without("|", "%7C", part) for part in parts])
 
 
-def event_ids_of_keys(keys: Sequence[str], versions: Sequence[str] | None) -> list[str]:
-    """The ids of records known by their keys and versions: ``key@version``.
+def event_id_of_key(key: str, version: str | None) -> str:
+    """The id of a record known by its key and version: ``key@version``.
 
     An ``@`` inside a version becomes ``%40``, so that the last one is always ours.
     """
+    return bounded(key if version is None else f"{key}@{_without('@', '%40', version)}")
+
+
+def event_ids_of_keys(keys: Sequence[str], versions: Sequence[str] | None) -> list[str]:
+    """:func:`event_id_of_key` of each."""
     if versions is None:
-        ids = list(keys)
-    else:
-        plain = [_without("@", "%40", version) for version in versions]
-        ids = [f"{key}@{version}" for key, version in zip(keys, plain, strict=True)]
-    return all_bounded(ids)
+        return all_bounded(list(keys))
+    pairs = zip(keys, versions, strict=True)
+    return all_bounded([f"{key}@{_without('@', '%40', version)}" for key, version in pairs])
 
 
 def dead_letter_id(topic: str, partition: int, offset: int, stage: str) -> str:

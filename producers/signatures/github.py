@@ -9,7 +9,7 @@ from producers.signing import (
     Verify,
     any_same,
     header_bytes,
-    hmac_digest,
+    macs,
     mismatched,
     raw_keys,
     unsigned,
@@ -22,13 +22,13 @@ HEADER = "x-hub-signature-256"
 def prepare(options: Options, secrets: Sequence[str]) -> Verify:
     """``sha256=`` and the HMAC-SHA256 of the body, hex. GitHub signs no time."""
     del options
-    keys = raw_keys(secrets)
+    signers = macs(raw_keys(secrets))
 
     def verify(delivery: Delivery) -> Refusal | None:
         given = delivery.headers.get(HEADER)
         if given is None:
             return unsigned(HEADER)
-        expected = (b"sha256=" + hmac_digest(key, delivery.body).hex().encode() for key in keys)
+        expected = (b"sha256=" + mac(delivery.body).hex().encode() for mac in signers)
         return None if any_same(expected, (header_bytes(given),)) else mismatched(HEADER)
 
     return verify

@@ -11,7 +11,7 @@ from producers.signing import (
     any_same,
     base64_keys,
     header_bytes,
-    hmac_digest,
+    macs,
     mismatched,
     timestamp_of,
     unsigned,
@@ -25,7 +25,7 @@ _SIGNATURES_MAX = 20  # more would be an attempt to keep us busy
 
 def prepare(options: TimedOptions, secrets: Sequence[str]) -> Verify:
     """HMAC-SHA256 of ``id.timestamp.body``, base64, any of several ``v1,`` signatures."""
-    keys = base64_keys(secrets, "whsec_")
+    signers = macs(base64_keys(secrets, "whsec_"))
 
     def verify(delivery: Delivery) -> Refusal | None:
         headers = delivery.headers
@@ -47,7 +47,7 @@ def prepare(options: TimedOptions, secrets: Sequence[str]) -> Verify:
             if part.startswith("v1,")
         ]
         signed = b".".join((header_bytes(id_), header_bytes(stamp), delivery.body))
-        expected = (b64encode(hmac_digest(key, signed)) for key in keys)
+        expected = (b64encode(mac(signed)) for mac in signers)
         return None if any_same(expected, given) else mismatched(field)
 
     return verify

@@ -9,7 +9,7 @@ from producers.signing import (
     Verify,
     any_same,
     header_bytes,
-    hmac_digest,
+    macs,
     mismatched,
     raw_keys,
     timestamp_of,
@@ -24,7 +24,7 @@ _PARTS_MAX = 20  # more would be an attempt to keep us busy
 
 def prepare(options: TimedOptions, secrets: Sequence[str]) -> Verify:
     """HMAC-SHA256 of ``t.body``, hex, any of several ``v1``; the secret is used as it is."""
-    keys = raw_keys(secrets)
+    signers = macs(raw_keys(secrets))
 
     def verify(delivery: Delivery) -> Refusal | None:
         text = delivery.headers.get(HEADER)
@@ -37,7 +37,7 @@ def prepare(options: TimedOptions, secrets: Sequence[str]) -> Verify:
             return late
         given = [header_bytes(value) for name, _, value in parts if name == "v1"]
         signed = b".".join((header_bytes(stamp), delivery.body))
-        expected = (hmac_digest(key, signed).hex().encode() for key in keys)
+        expected = (mac(signed).hex().encode() for mac in signers)
         return None if any_same(expected, given) else mismatched(HEADER)
 
     return verify

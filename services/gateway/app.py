@@ -104,8 +104,7 @@ class Gateway:
         oversized = self._door.oversized(scope["headers"])
         if oversized is not None or source is None:
             return oversized
-        now = self._ports.clock.monotonic()
-        refusal = self._door.refusal(source, scope["method"], headers, now)
+        refusal = self._door.refusal(source, scope["method"], headers, self._ports.clock)
         if refusal is None and self._ports.sink.pending >= self._settings.in_flight_events_max:
             return door.busy("too many events wait for the broker")
         return refusal
@@ -158,15 +157,15 @@ class Gateway:
     ) -> Response:
         """Publish what the delivery became, and only then say so."""
         match outcome:
-            case Refusal():
-                return responses.problem(outcome, challenge=source.challenge)
-            case Answer():
-                return responses.answered(outcome)
             case Received():
                 refusal = await self._published(outcome)
                 if refusal is not None:
                     return responses.problem(refusal)
                 return responses.receipt(outcome)
+            case Refusal():
+                return responses.problem(outcome, challenge=source.challenge)
+            case Answer():
+                return responses.answered(outcome)
             case _ as unreachable:
                 assert_never(unreachable)
 
@@ -196,7 +195,7 @@ class Gateway:
             return _unavailable("the broker did not take the events", error)
         finally:
             self.tally.waiting(sink.pending)
-        self.tally.stored([record.topic for record in received.records], received.rejections)
+        self.tally.stored(received.records, received.rejections)
         return None
 
     def _tell(self, error: SluiceError) -> None:
@@ -212,7 +211,7 @@ class Gateway:
         if sink.pending and sink.pending + count > self._settings.in_flight_events_max:
             return door.busy("too many events wait for the broker")
         bytes_max = sink.dead_letter_bytes_max
-        if any(record_bytes(record) > bytes_max for record in dead):
+        if dead and any(record_bytes(record) > bytes_max for record in dead):
             return Refusal(
                 413,
                 RefusalReason.TOO_LARGE,
@@ -235,14 +234,12 @@ def _unavailable(what: str, error: SluiceError | None = None) -> Refusal:
 
 
 async def _send(response: Response, receive: Receive, send: Send) -> None:
-    headers = list(response.headers)
-    if response.close:
-        headers.append((b"connection", b"close"))
-    start = {"type": "http.response.start", "status": response.status, "headers": headers}
-    await send(start)
+    start = {"type": "http.response.start", "status": response.status, "headers": response.headers}
     if not response.close:
+        await send(start)
         await send({"type": "http.response.body", "body": response.body})
         return
+    await send(start | {"headers": [*response.headers, (b"connection", b"close")]})
     await send({"type": "http.response.body", "body": response.body, "more_body": True})
     await _linger(receive)
     await send({"type": "http.response.body", "body": b""})

@@ -1,10 +1,12 @@
 """What is refused before a body is read."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from producers.refusal import Refusal, RefusalReason
 from producers.webhook import WebhookSource
+from schemas.ports import Clock
 from services.gateway.rate import TokenBucket
 from services.settings import Gateway as GatewaySettings
 
@@ -14,18 +16,20 @@ _LINE_BYTES = len(": \r\n")
 NOWHERE = Refusal(404, RefusalReason.UNKNOWN_SOURCE, "no source is served at this address")
 
 
-def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    """Lower-case names; a repeated header's values joined by ``, `` (RFC 9110, 5.2)."""
-    headers: dict[str, str] = {}
-    for raw, value in pairs:
-        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {text}" if name in headers else text
-    return headers
+def headers_of(pairs: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """By name, lower case as ASGI has it; repeated ones joined by ``, `` (RFC 9110, 5.2)."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
+    if len(headers) == len(pairs):
+        return headers
+    repeated: dict[str, list[str]] = {}
+    for name, value in pairs:
+        repeated.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: ", ".join(values) for name, values in repeated.items()}
 
 
-def header_bytes(pairs: Iterable[tuple[bytes, bytes]]) -> int:
+def header_bytes(pairs: Sequence[tuple[bytes, bytes]]) -> int:
     """The size of a header block."""
-    return sum(len(name) + len(value) + _LINE_BYTES for name, value in pairs)
+    return sum(map(len, chain.from_iterable(pairs))) + len(pairs) * _LINE_BYTES
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
@@ -67,23 +71,23 @@ class Door:
         }
         self._buckets = {name: TokenBucket(rate) for name, rate in rates.items() if rate}
 
-    def oversized(self, pairs: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
+    def oversized(self, pairs: Sequence[tuple[bytes, bytes]]) -> Refusal | None:
         """A refusal if the header block is too large."""
         if header_bytes(pairs) <= self._settings.header_bytes_max:
             return None
         return headers_too_large(self._settings.header_bytes_max)
 
     def refusal(
-        self, source: WebhookSource, method: str, headers: Mapping[str, str], now: float
+        self, source: WebhookSource, method: str, headers: Mapping[str, str], clock: Clock
     ) -> Refusal | None:
-        """Why a request is not read, or None. ``now``: seconds on a clock that never goes back."""
-        if method not in source.methods:
+        """Why a request is not read, or None. The clock is asked for sources with a rate."""
+        if method != "POST" and method not in source.methods:
             return wrong_method(source)
         length = content_length(headers)
         if length is not None and length > self._settings.body_bytes_max:
             return too_large(self._settings.body_bytes_max)
         bucket = self._buckets.get(source.name)
-        wait = bucket.take(now) if bucket is not None else 0
+        wait = bucket.take(clock.monotonic()) if bucket is not None else 0
         return rated(wait) if wait > 0 else None
 
 

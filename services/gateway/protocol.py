@@ -71,17 +71,14 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def on_message_begin(self) -> None:
         self._arriving = True
-        self._disarm()  # its time begins now
+        if self._timer is not None:
+            self._disarm()  # its time begins now
         super().on_message_begin()
-
-    @override
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head_open:  # trailers are dropped: nobody reads them
-            super().on_header(name, value)
 
     @override
     def on_headers_complete(self) -> None:
         super().on_headers_complete()  # raises for an address that is none
+        self.headers = []  # for trailers, which nobody reads
         self._begun = True
         self._head_open = False
         self._bytes = 0
@@ -91,7 +88,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_open = True
         self._arriving = False
         self._bytes = 0
-        self._disarm()
+        if self._timer is not None:
+            self._disarm()
         super().on_message_complete()
 
     @override

@@ -11,6 +11,7 @@ from schemas.events import Rejection
 
 Header = tuple[bytes, bytes]
 DEAD_LETTERS_SHOWN_MAX = 100
+_JSON = (b"content-type", b"application/json")
 
 _TITLES = {
     RefusalReason.UNKNOWN_SOURCE: "There is nothing here",
@@ -70,7 +71,8 @@ def receipt(received: Received) -> Response:
     if dead:
         members["dead"] = len(dead)
         members["dead_letters"] = [_told(one) for one in dead[:DEAD_LETTERS_SHOWN_MAX]]
-    return _response(200, b"application/json", [], orjson.dumps(members))
+    body = orjson.dumps(members)
+    return Response(200, (_JSON, (b"content-length", b"%d" % len(body))), body)
 
 
 def answered(answer: Answer) -> Response:

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from schemas.events import Rejection
+from schemas.events import Record, Rejection
 from schemas.ports import Metrics
 
 TELL_SECONDS = 0.2
@@ -15,7 +15,7 @@ class Tally:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._requests: Counter[tuple[str, str]] = Counter()  # source, status
+        self._requests: Counter[tuple[str, int]] = Counter()  # source, status
         self._refusals: Counter[tuple[str, str]] = Counter()  # source, reason
         self._bytes: Counter[str] = Counter()  # source
         self._events: Counter[str] = Counter()  # stream
@@ -26,29 +26,27 @@ class Tally:
 
     def answered(self, source: str, status: int, reason: str | None) -> None:
         """One request has its answer."""
-        self._requests[source, str(status)] += 1
+        self._requests[source, status] += 1
         if reason is not None:
             self._refusals[source, reason] += 1
-        self._tell_soon()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TELL_SECONDS, self.tell)
 
     def read(self, source: str, size: int, seconds: float) -> None:
         """One body came whole; so long from then to its answer."""
         self._bytes[source] += size
         self._seconds.append((source, seconds))
 
-    def stored(self, streams: Sequence[str], rejections: Sequence[Rejection]) -> None:
+    def stored(self, records: Sequence[Record], rejections: Sequence[Rejection]) -> None:
         """These events are acknowledged, and these dead letters with them."""
-        self._events.update(streams)
-        self._dead.update((one.stream, one.reason.value) for one in rejections)
-        self._tell_soon()
+        for record in records:
+            self._events[record.topic] += 1
+        for one in rejections:
+            self._dead[one.stream, one.reason.value] += 1
 
     def waiting(self, pending: int) -> None:
         """So many events wait for the broker."""
         self._pending = pending
-
-    def _tell_soon(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TELL_SECONDS, self.tell)
 
     def tell(self) -> None:
         """Pass on what has come together."""
@@ -56,7 +54,7 @@ class Tally:
             self._timer.cancel()
             self._timer = None
         for (source, status), count in self._requests.items():
-            self._metrics.count("gateway_requests", count, source=source, status=status)
+            self._metrics.count("gateway_requests", count, source=source, status=str(status))
         for (source, reason), count in self._refusals.items():
             self._metrics.count("gateway_refusals", count, source=source, reason=reason)
         for source, size in self._bytes.items():

@@ -321,7 +321,7 @@ def test_large_bodies_are_read_beside_the_loop() -> None:
 
 def test_repeated_headers_are_one_list() -> None:
     body = b'{"id":"a"}'
-    pairs = [(b"x-signature", b"nonsense"), (b"X-Signature", signature(body).encode())]
+    pairs = [(b"x-signature", b"nonsense"), (b"x-signature", signature(body).encode())]
     listed = source(verify={"scheme": "hmac", "header": "x-signature", "separator": ","})
     here = World([listed], settings=SETTINGS)
     assert asyncio.run(call(here.app(), body, pairs)).status == 200

@@ -36,6 +36,15 @@ class _Waiter:
         """Called by librdkafka in the polling thread for every record."""
         self.sink.append((self, error))
 
+    def tell(self) -> None:
+        """All records have an answer: so has the call."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(self.error)
+
 
 class GroupCommit:
     """An idempotent producer with acks=all. Fits :class:`services.gateway.ports.Sink`.
@@ -147,20 +156,19 @@ class GroupCommit:
             self._closing = 0.0
 
     def _settle(self, done: Sequence[Done]) -> None:
+        self.pending -= len(done)
         for waiter, error in done:
             if error is not None and waiter.error is None:
                 waiter.error = self._failure(error)
-            self._settle_some(waiter, 1)
+            waiter.left -= 1
+            if not waiter.left:
+                waiter.tell()
 
     def _settle_some(self, waiter: _Waiter, count: int) -> None:
         self.pending -= count
         waiter.left -= count
-        if waiter.left > 0 or waiter.future.done():
-            return
-        if waiter.error is None:
-            waiter.future.set_result(None)
-        else:
-            waiter.future.set_exception(waiter.error)
+        if not waiter.left:
+            waiter.tell()
 
     def _failure(self, error: KafkaError) -> SluiceError:
         self._broken = self._broken or error.fatal()
