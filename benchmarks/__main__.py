@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +53,23 @@ def _row(value: float, unit: str, baseline: float, target: float) -> dict[str, A
     }
 
 
-def backlog(bootstrap: str) -> Results:
-    """Peak memory of a loader that meets five million events."""
-    found = loader.measured_load(bootstrap, BACKLOG)
+def backlog(bootstrap: str, connection: Mapping[str, Any]) -> Results:
+    """Peak memory of a loader that meets five million events, beside two million.
+
+    Into the warehouse, so that the connector's session counts.
+    """
+    less, found = (
+        loader.measured_load(bootstrap, events, connection)["peak_mb"]
+        for events in (loader.EVENTS, BACKLOG)
+    )
     return {
-        "loader memory, backlog of 5 million": {
-            "value": round(found["peak_mb"]),
+        "loader memory, backlog of 5 million beside 2 million": {
+            "value": round(found),
             "unit": "MB",
-            "baseline": None,
-            "ratio": None,
+            "baseline": round(less),
+            "ratio": round(found / less, 2),
             "target": 500,
-            "met": found["peak_mb"] <= 500,
+            "met": found <= 500,
         }
     }
 
@@ -74,8 +80,8 @@ def measurements(folder: Path, found: Results) -> Iterator[tuple[str, Callable[[
         with EmbeddedWarehouse(folder / "warehouse") as warehouse:
             connection = warehouse.connection
             yield "loader", lambda: loader.run(kafka.bootstrap, connection=connection)
+            yield "backlog", lambda: backlog(kafka.bootstrap, connection)
         yield "faust", lambda: faust_baseline(kafka.bootstrap, found)
-        yield "backlog", lambda: backlog(kafka.bootstrap)
         yield "gateway", lambda: gateway.run(kafka.bootstrap)
     yield "encoding", encoding.run
     yield "dedupe", dedupe.run

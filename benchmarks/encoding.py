@@ -26,6 +26,7 @@ from producers.encode import StreamEncoder
 from schemas import avro
 from schemas.contract import Contract
 from schemas.events import Incoming, Partition, Run
+from services.collector import calm_collector
 
 PAGES = (1, 100, 1_000, 10_000)
 TARGET_PAGE, TARGET = 1_000, 4.0
@@ -222,6 +223,7 @@ def stages(stream: Contract, records: list[Incoming]) -> dict[str, float]:
 
 def run() -> dict[str, Any]:
     """{name: {value, unit, baseline, ratio, target, met}}"""
+    calm_collector()  # as in the poller, and for both sides
     results: dict[str, Any] = {}
     for count in PAGES:
         ours, theirs = compared(contract("bench.orders"), page(order, count))

@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.events import fill
+from services.collector import calm_collector
 
 TOPIC = "bench.orders"
 EVENTS = 2_000_000
@@ -26,12 +27,14 @@ def cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def bare(bootstrap: str, topic: str, events: int) -> dict[str, float]:
-    """Nothing but consume()."""
+def bare(bootstrap: str, topic: str, events: int, collector: str = "") -> dict[str, float]:
+    """Nothing but consume(); with Python's garbage collector as it is, or ``calm`` as ours."""
     from confluent_kafka import Consumer, TopicPartition  # noqa: PLC0415 - the child's imports
 
     from services.adapters.kafka.clients import CONSUMER, READING  # noqa: PLC0415
 
+    if collector == "calm":
+        calm_collector()
     consumer = Consumer({**CONSUMER, **READING, "bootstrap.servers": bootstrap, "group.id": "bare"})
     consumer.assign([TopicPartition(topic, p, 0) for p in (0, 1)])
     seen, began, cpu = 0, time.monotonic(), cpu_seconds()
@@ -98,9 +101,12 @@ def filled(bootstrap: str, events: int) -> str:
     return topic
 
 
-def measured_load(bootstrap: str, events: int) -> dict[str, float]:
-    """The loader over a topic of so many events."""
-    return child("load", bootstrap, filled(bootstrap, events), str(events))
+def measured_load(
+    bootstrap: str, events: int, connection: Mapping[str, Any] | None = None
+) -> dict[str, float]:
+    """The loader over a topic of so many events, into the embedded warehouse if there is one."""
+    extra = [json.dumps(dict(connection))] if connection else []
+    return child("load", bootstrap, filled(bootstrap, events), str(events), *extra)
 
 
 def run(
@@ -109,15 +115,17 @@ def run(
     """{name: {value, unit, baseline, ratio, target, met}}; fills the topic first."""
     topic = filled(bootstrap, events)
     results = {}
-    warehouse = json.dumps(dict(connection)) if connection else ""
-    for name, target, extra in (
-        ("loader", 0.45, ()),
-        *((("loader with warehouse", 0.35, (warehouse,)),) if warehouse else ()),
-    ):
+    measured = [
+        ("loader", 0.45, "", None),
+        ("loader, both with the collector calm", None, "calm", None),
+    ]
+    if connection:
+        measured.append(("loader with warehouse", 0.35, "", connection))
+    for name, target, collector, into in measured:
         rounds = [
             (
-                child("bare", bootstrap, topic, str(events)),
-                child("load", bootstrap, topic, str(events), *extra),
+                child("bare", bootstrap, topic, str(events), collector),
+                measured_load(bootstrap, events, into),
             )
             for _ in range(ROUNDS)
         ]
@@ -128,7 +136,7 @@ def run(
             "baseline": round(median(a["per_cpu_second"] for a, _ in rounds)),
             "ratio": round(ratio, 3),
             "target": target,
-            "met": ratio >= target,
+            "met": None if target is None else ratio >= target,
             "per_second": round(median(b["per_second"] for _, b in rounds)),
             "peak_mb": round(max(b["peak_mb"] for _, b in rounds)),
             "exact": rounds[-1][1],
