@@ -81,7 +81,7 @@ class Project:
         """Schema ids."""
         settings = self.settings.registry
         if settings.url is None:
-            return FileRegistry(self.settings.root / "avro")
+            return FileRegistry(self.settings.root / "avro", settings.compatibility)
         auth = None
         if settings.user is not None and settings.password is not None:
             auth = (settings.user, self.secret(settings.password))

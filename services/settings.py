@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from schemas.compatibility import Compatibility
 from schemas.errors import SetupError
 from services.secrets import SecretName, resolve
 
@@ -70,6 +71,11 @@ class Registry(Section):
     """Schema ids. Without a URL they come from the project's committed ``avro/ids.json``."""
 
     url: str | None = Field(default=None, description="A registry with the Confluent API.")
+    compatibility: Compatibility = Field(
+        default=Compatibility.BACKWARD,
+        description="What a changed contract has to do with the schemas before it; a registry "
+        "behind a URL has its own rule.",
+    )
     user: str | None = Field(default=None, description="User name for basic authentication.")
     password: SecretName | None = Field(default=None, description="Password for it.")
     timeout_seconds: float = Field(default=10, gt=0, description="Longest wait for one answer.")

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,12 +12,14 @@ import httpx2
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
+from schemas.compatibility import Compatibility, conflicts
 from schemas.errors import SetupError, TransientError
 
 Schema = dict[str, Any]
 FIRST_ID = 1
 SCHEMA_NOT_FOUND = 40403
 INCOMPATIBLE = 409
+CONFLICTS_SHOWN_MAX = 5
 
 
 class Row(TypedDict):
@@ -45,19 +47,27 @@ class Registry(Protocol):
 class FileRegistry:
     """``avro/ids.json`` and ``avro/<subject>/v<n>.avsc`` of a project folder, to be committed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, compatibility: Compatibility = Compatibility.BACKWARD) -> None:
         self._folder = folder
+        self._compatibility = compatibility
         self._ids: dict[int, Path] = {}
         self._schemas: dict[int, Schema] = {}
 
     def register(self, subject: str, schema: Schema) -> int:
-        """The id of this very schema under its subject; the next free one for a new schema."""
+        """The id of this very schema under its subject; the next free one for a new schema.
+
+        Raises SetupError for a new one that is not compatible with the earlier ones.
+        """
         with self._locked():
             index = self._index()
-            for known in index:
-                if known["subject"] == subject and self._load(known["file"]) == schema:
-                    return known["id"]
-            version = 1 + sum(one["subject"] == subject for one in index)
+            versions = sorted(
+                (one for one in index if one["subject"] == subject), key=lambda one: one["version"]
+            )
+            earlier = [self._load(one["file"]) for one in versions]
+            if schema in earlier:
+                return versions[earlier.index(schema)]["id"]
+            self._require_compatible(subject, schema, earlier)
+            version = 1 + len(earlier)
             schema_id = max((one["id"] for one in index), default=FIRST_ID - 1) + 1
             file = Path(subject) / f"v{version}.avsc"
             target = self._folder / file
@@ -75,6 +85,17 @@ class FileRegistry:
                 return None
             self._schemas[schema_id] = self._load(row["file"])
         return self._schemas[schema_id]
+
+    def _require_compatible(self, subject: str, schema: Schema, earlier: Sequence[Schema]) -> None:
+        found = conflicts(schema, earlier, self._compatibility)
+        if found:
+            raise SetupError(
+                f"the schema of {subject} is not {self._compatibility} compatible: "
+                + "; ".join(found[:CONFLICTS_SHOWN_MAX]),
+                where=str(self._folder / subject),
+                remedy="change the contract so that it is, give the stream a new name, or set "
+                'registry.compatibility = "none" if all readers can follow',
+            )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
