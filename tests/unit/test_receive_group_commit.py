@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from schemas.errors import SetupError, SluiceError, TransientError
 from schemas.events import Record
+from services.adapters.kafka.clients import Alarm
 from services.adapters.kafka.group_commit import GroupCommit
 
 
@@ -69,13 +70,14 @@ class Makers:
 
     def __init__(self) -> None:
         self.made: list[FakeProducer] = []
+        self.alarm = Alarm("fake")
         self.options: dict[str, Any] = {}
 
-    def __call__(self, client: Any, where: str, **more: Any) -> tuple[Any, object]:
+    def __call__(self, client: Any, where: str, **more: Any) -> tuple[Any, Alarm]:
         del client, where
         self.options = more
         self.made.append(FakeProducer())
-        return self.made[-1], None
+        return self.made[-1], self.alarm
 
 
 def run(scenario: Callable[[GroupCommit, Makers], Any], seconds_max: float = 2.5) -> Makers:
@@ -206,6 +208,28 @@ def test_without_a_report_publishing_ends_in_time() -> None:
         makers.made[0].hold.set()
         await sink.publish(records("c"))
         assert sink.pending == 0
+
+    run(scenario, seconds_max=0.3)
+
+
+def test_what_the_brokers_refuse_says_why_until_a_delivery_succeeds() -> None:
+    async def scenario(sink: GroupCommit, makers: Makers) -> None:
+        (fake,) = makers.made
+        makers.alarm(KafkaError(KafkaError._AUTHENTICATION, "wrong password"))
+        fake.hold.clear()
+        for _ in range(2):
+            with pytest.raises(SetupError, match="wrong password"):
+                await sink.publish(records("a"))
+        fake.error = KafkaError(KafkaError._MSG_TIMED_OUT)
+        fake.hold.set()
+        with pytest.raises(SetupError, match="wrong password"):
+            await sink.publish(records("b"))
+        fake.error = None
+        await sink.publish(records("c"))
+        fake.hold.clear()
+        with pytest.raises(TransientError, match="in time"):
+            await sink.publish(records("d"))
+        fake.hold.set()
 
     run(scenario, seconds_max=0.3)
 

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its document
 )
 
 from schemas.events import Partition
-from services.adapters.kafka.clients import QUIET, ClientConfig
+from services.adapters.kafka.clients import QUIET, Alarm, ClientConfig, ask
 from services.adapters.kafka.errors import kafka_error, translating
 
 SECONDS_MAX = 15.0
@@ -62,8 +62,10 @@ class KafkaAdmin:
     """Every call waits for the cluster and raises TransientError or SetupError."""
 
     def __init__(self, client: ClientConfig) -> None:
+        self._alarm = Alarm("admin")
+        options: dict[str, Any] = {**QUIET, **client, "error_cb": self._alarm}
         with translating("admin"):
-            self._admin = AdminClient({**QUIET, **client})
+            self._admin = AdminClient(options)
 
     def cluster_id(self) -> str:
         """The cluster's own name for itself."""
@@ -118,9 +120,9 @@ class KafkaAdmin:
 
     def lag(self, group: str) -> Mapping[Partition, int]:
         """Messages between what the group has committed and the end, by partition."""
-        ask = [ConsumerGroupTopicPartitions(group)]
+        groups = [ConsumerGroupTopicPartitions(group)]
         (state,) = self._results(
-            lambda: self._admin.list_consumer_group_offsets(ask, request_timeout=SECONDS_MAX)
+            lambda: self._admin.list_consumer_group_offsets(groups, request_timeout=SECONDS_MAX)
         ).values()
         committed = {
             Partition(one.topic, one.partition): one.offset
@@ -142,7 +144,12 @@ class KafkaAdmin:
 
     def _metadata(self) -> ClusterMetadata:
         with translating("admin"):
-            return self._admin.list_topics(timeout=SECONDS_MAX)
+            return ask(
+                lambda seconds: self._admin.list_topics(timeout=seconds),
+                self._admin,
+                self._alarm,
+                SECONDS_MAX,
+            )
 
     def _create(self, specs: Sequence[TopicSpec]) -> None:
         default = min(REPLICATION, self.brokers())
@@ -168,9 +175,10 @@ class KafkaAdmin:
             for resource, entries in found.items()
         }
 
-    def _results(self, ask: Callable[[], Mapping[Any, Future[Any]]]) -> dict[Any, Any]:
+    def _results(self, start: Callable[[], Mapping[Any, Future[Any]]]) -> dict[Any, Any]:
+        self._metadata()  # a future does not say that we are refused
         with translating("admin"):
-            return {key: future.result() for key, future in ask().items()}
+            return {key: future.result() for key, future in start().items()}
 
 
 def _differences(spec: TopicSpec, partitions: int, settings: Mapping[str, str]) -> list[str]:

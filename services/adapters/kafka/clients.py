@@ -1,13 +1,14 @@
 """The options of our Kafka clients: safe and fast defaults under the user's, ours on top."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from schemas.errors import SetupError, SluiceError
-from services.adapters.kafka.errors import SETTINGS, translated, translating
+from services.adapters.kafka.errors import SETTINGS, kafka_error, translated, translating
 
 ClientConfig = Mapping[str, Any]
 """librdkafka options: ``settings.Kafka.options`` and its secrets, resolved, in one mapping."""
@@ -51,6 +52,10 @@ WRITING = {
     "acks": "all",
     "delivery.report.only.error": True,
 }
+FIRST_SECONDS = 1.0  # of a call that may find itself refused
+_SILENT = frozenset({"_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN"})
+
+Answer = TypeVar("Answer")
 
 
 class Alarm:
@@ -58,19 +63,25 @@ class Alarm:
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self._error: SluiceError | None = None
+        self._error: KafkaError | None = None
 
     def __call__(self, error: KafkaError) -> None:
         """The ``error_cb`` of librdkafka: brokers down, authentication refused, fatal states."""
         if error.name() in {"_TRANSPORT", "_RESOLVE", "_TIMED_OUT"}:
             return  # one broker; _ALL_BROKERS_DOWN follows when it was the last
-        if not isinstance(self._error, SetupError):
-            self._error = translated(error, self.where)
+        if self.refusal is None:
+            self._error = error
+
+    @property
+    def refusal(self) -> SetupError | None:
+        """The failure, if time will not heal it. It stays: librdkafka repeats itself rarely."""
+        found = None if self._error is None else translated(self._error, self.where)
+        return found if isinstance(found, SetupError) else None
 
     def taken(self) -> SluiceError | None:
         """The failure, once."""
         error, self._error = self._error, None
-        return error
+        return None if error is None else translated(error, self.where)
 
 
 def consumer(client: ClientConfig, where: str, **more: Any) -> tuple[Consumer, Alarm]:  # noqa: ANN401 - librdkafka options
@@ -87,6 +98,34 @@ def producer(client: ClientConfig, where: str, **more: Any) -> tuple[Producer, A
     options = {**PRODUCER, **client, **WRITING, **_dotted(more), "error_cb": alarm}
     with _building(where):
         return Producer(options), alarm
+
+
+def ask(
+    call: Callable[[float], Answer],
+    client: AdminClient | Consumer | Producer,
+    alarm: Alarm,
+    seconds_max: float,
+) -> Answer:
+    """What ``call`` returns, which takes its own time limit and is tried with longer ones.
+
+    A call of librdkafka that the brokers refuse ends with its time only, and does not say why.
+    Raises SetupError as soon as the alarm knows, and KafkaException.
+    """
+    seconds, left = FIRST_SECONDS, seconds_max
+    while True:
+        try:
+            found = call(min(seconds, left))
+        except KafkaException as error:
+            client.poll(0)
+            if alarm.refusal is not None:
+                raise alarm.refusal from error
+            left -= seconds
+            if left <= 0 or kafka_error(error).name() not in _SILENT:
+                raise
+            seconds *= 2
+        else:
+            alarm.taken()
+            return found
 
 
 def message_bytes_max(client: ClientConfig) -> int:

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.errors import SetupError, SluiceError, TransientError
 from schemas.events import Record
-from services.adapters.kafka.clients import ClientConfig, message_bytes_max, producer
+from services.adapters.kafka.clients import Alarm, ClientConfig, message_bytes_max, producer
 from services.adapters.kafka.errors import kafka_error, oversized, translated
 
 POLL_SECONDS = 0.2
@@ -18,7 +18,7 @@ DEAD_LETTER_BYTES_MAX = 8_388_608  # what the topics of dead letters take
 WHERE = "gateway producer"
 
 Done = tuple["_Waiter", KafkaError | None]
-MakeProducer = Callable[..., tuple[Producer, object]]
+MakeProducer = Callable[..., tuple[Producer, Alarm]]
 
 
 class _Waiter:
@@ -73,7 +73,7 @@ class GroupCommit:
             message_max_bytes=self.dead_letter_bytes_max,
             delivery_report_only_error=False,
         )
-        self._producer = self._make()[0]
+        self._producer, self._alarm = self._make()
         self._broken = False
         self._buffer: list[tuple[_Waiter, Sequence[Record]]] = []
         self._done: list[Done] = []
@@ -104,7 +104,7 @@ class GroupCommit:
     def _flush(self) -> None:
         buffer, self._buffer = self._buffer, []
         asyncio.get_running_loop().call_later(
-            self._seconds_max, _expire, [waiter for waiter, _ in buffer]
+            self._seconds_max, self._expire, [waiter for waiter, _ in buffer]
         )
         for waiter, records in buffer:
             if waiter.future.cancelled():
@@ -163,6 +163,8 @@ class GroupCommit:
             waiter.left -= 1
             if not waiter.left:
                 waiter.tell()
+        if self._alarm.refusal is not None and any(error is None for _, error in done):
+            self._alarm.taken()  # it has healed
 
     def _settle_some(self, waiter: _Waiter, count: int) -> None:
         self.pending -= count
@@ -176,11 +178,20 @@ class GroupCommit:
             return SetupError(
                 error.str(), where=WHERE, remedy="raise max.message.bytes of the topic"
             )
-        return translated(error, WHERE)
+        found = translated(error, WHERE)
+        return (self._alarm.refusal or found) if type(found) is TransientError else found
+
+    def _expire(self, waiters: Sequence[_Waiter]) -> None:
+        """One timer a turn: librdkafka looks at its own time limit about once a second only."""
+        for waiter in waiters:
+            if not waiter.future.done():
+                late = TransientError("no acknowledgement in time", where=WHERE)
+                waiter.future.set_exception(self._alarm.refusal or late)
 
     def _renew(self) -> None:
         """A producer with a fatal error stays useless: give its records up and take another."""
-        broken, self._producer = self._producer, self._make()[0]
+        broken = self._producer
+        self._producer, self._alarm = self._make()
         self._broken = False
         broken.purge()
         broken.poll(0)
@@ -192,10 +203,3 @@ class GroupCommit:
         self._closing = seconds_max
         if started:
             await asyncio.to_thread(self._thread.join, seconds_max + 1)
-
-
-def _expire(waiters: Sequence[_Waiter]) -> None:
-    """One timer a turn: librdkafka looks at its own time limit about once a second only."""
-    for waiter in waiters:
-        if not waiter.future.done():
-            waiter.future.set_exception(TransientError("no acknowledgement in time", where=WHERE))

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.errors import OversizedError, SetupError, SluiceError, TransientError
 from schemas.events import Record
-from services.adapters.kafka.clients import Alarm, ClientConfig, message_bytes_max, producer
+from services.adapters.kafka.clients import Alarm, ClientConfig, ask, message_bytes_max, producer
 from services.adapters.kafka.errors import kafka_error, oversized, translated, translating
 
 OVERHEAD_BYTES = 100  # of a message in its batch, at most, without its headers
@@ -99,7 +99,7 @@ class KafkaPublisher:
         with translating(self._where):
             batch.enqueue(self._producer)
             fatal = self._wait()
-        error = batch.error() or fatal
+        error = fatal or batch.error()  # it is why the others were given up
         if any(one.fatal() for _, one in batch.failed) or fatal is not None:
             self._producer, self._alarm = producer(self._client, self._where)
         if error is not None:
@@ -161,7 +161,7 @@ class KafkaTransactions:
         client, alarm = producer(self._client, self._where, transactional_id=self._id)
         try:
             with translating(self._where):
-                client.init_transactions(CALL_SECONDS)
+                ask(client.init_transactions, client, alarm, CALL_SECONDS)
         except TransientError as error:
             raise alarm.taken() or error from error
         return client

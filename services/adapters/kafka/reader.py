@@ -1,7 +1,7 @@
 """Reading ranges of the log outside any group."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import stamina
@@ -9,12 +9,13 @@ from confluent_kafka import Message, TopicPartition
 
 from schemas.errors import SetupError, TransientError
 from schemas.events import Partition, Run
-from services.adapters.kafka.clients import ClientConfig, consumer
+from services.adapters.kafka.clients import Answer, ClientConfig, ask, consumer
 from services.adapters.kafka.errors import translated, translating
 from services.adapters.kafka.runs import as_run
 
 QUERY_SECONDS_MAX = 10.0
 STALL_SECONDS_MAX = 20.0
+REFUSED_SECONDS = 1.0  # another broker may take us
 LEADERLESS_SECONDS = 3.0  # a partition that has just been made, or lost its broker, has none
 POLL_SECONDS = 0.05  # a poll that cannot fill itself waits this long
 POLL_MESSAGES = 20_000
@@ -26,12 +27,12 @@ class KafkaLogReader:
     def __init__(self, client: ClientConfig, stall_seconds_max: float = STALL_SECONDS_MAX) -> None:
         self._client = client
         self._stall_seconds_max = stall_seconds_max
-        self._query, _ = consumer(client, "reader", group_id="sluice-reader")
+        self._query, self._alarm = consumer(client, "reader", group_id="sluice-reader")
 
     def partitions(self, topic: str) -> Sequence[Partition]:
         """See the port."""
-        with translating(f"reader, {topic}"):
-            found = self._query.list_topics(topic, QUERY_SECONDS_MAX).topics.get(topic)
+        metadata = self._asked(topic, lambda seconds: self._query.list_topics(topic, seconds))
+        found = metadata.topics.get(topic)
         if found is None or found.error is not None:
             return ()
         return tuple(Partition(topic, number) for number in sorted(found.partitions))
@@ -42,17 +43,19 @@ class KafkaLogReader:
         return again(self._bounds, partition)
 
     def _bounds(self, partition: Partition) -> tuple[int, int]:
-        with translating(f"reader, {partition.topic}/{partition.number}"):
-            low, high = self._query.get_watermark_offsets(
-                TopicPartition(*partition), QUERY_SECONDS_MAX
-            )
-        return low, high
+        target = TopicPartition(*partition)
+        return self._asked(
+            f"{partition.topic}/{partition.number}",
+            lambda seconds: self._query.get_watermark_offsets(target, seconds),
+        )
 
     def offset_at(self, partition: Partition, timestamp: int) -> int:
         """See the port."""
-        with translating(f"reader, {partition.topic}/{partition.number}"):
-            wanted = [TopicPartition(*partition, timestamp)]
-            (found,) = self._query.offsets_for_times(wanted, QUERY_SECONDS_MAX)
+        wanted = [TopicPartition(*partition, timestamp)]
+        (found,) = self._asked(
+            f"{partition.topic}/{partition.number}",
+            lambda seconds: self._query.offsets_for_times(wanted, seconds),
+        )
         return found.offset if found.offset >= 0 else self.bounds(partition)[1]
 
     def read(self, partition: Partition, first: int, after: int) -> Iterator[Run]:
@@ -75,7 +78,9 @@ class KafkaLogReader:
                     yield run
                 if reached > position:
                     position, moved = reached, time.monotonic()
-                elif time.monotonic() - moved > self._stall_seconds_max:
+                elif time.monotonic() - moved > (
+                    self._stall_seconds_max if alarm.refusal is None else REFUSED_SECONDS
+                ):
                     raise alarm.taken() or TransientError(
                         f"stopped at {position} of [{first}, {after}) for "
                         f"{self._stall_seconds_max:g} s",
@@ -88,6 +93,10 @@ class KafkaLogReader:
     def close(self) -> None:
         """Close the connection."""
         self._query.close()
+
+    def _asked(self, what: str, call: Callable[[float], Answer]) -> Answer:
+        with translating(f"reader, {what}"):
+            return ask(call, self._query, self._alarm, QUERY_SECONDS_MAX)
 
 
 def read_compacted(client: ClientConfig, topic: str) -> dict[bytes, bytes]:
