@@ -21,9 +21,9 @@ from pydantic import BaseModel
 from benchmarks.events import SCHEMA_ID, contract
 from consumers.judge import judge
 from consumers.stream import LoadStream
-from producers.coerce import Coercer
 from producers.encode import StreamEncoder
 from schemas import avro
+from schemas.coerce import Coercer
 from schemas.contract import Contract
 from schemas.events import Incoming, Partition, Run
 from services.collector import calm_collector

@@ -8,16 +8,20 @@ from typing import Any
 import fastavro
 import numpy as np
 import numpy.typing as npt
+import orjson
 import polars as pl
 from fastavro.schema import SchemaParseException
+from pydantic import ValidationError
 
 from consumers.align import Alignment, empty_frame
 from schemas import avro
+from schemas.coerce import Coercer, json_text
 from schemas.columns import FrameReader, MisfitError
-from schemas.contract import Contract
+from schemas.contract import Contract, Raw
 from schemas.errors import RejectReason
 from schemas.events import Violation
 from schemas.foreign import for_records
+from schemas.violations import violations_of
 
 SINGLE_MAX = 4  # a run this short is read message by message once it is known to be damaged
 
@@ -43,19 +47,32 @@ class Decoded:
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
+class _BadRecordError(Exception):
+    """A message that is no event, and why."""
+
+    def __init__(self, violation: Violation) -> None:
+        super().__init__(violation.detail)
+        self.violation = violation
+
+
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """One writer schema, ready to be read and aligned to the contract."""
+    """One writer schema, ready to be read and aligned to the contract.
+
+    ``unpack``: what a stream without a contract wrote becomes a record of the contract that it
+    has got since.
+    """
 
     reader: FrameReader
     parsed: Any  # fastavro's
     alignment: Alignment
     schema_id: int
+    unpack: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     @property
     def columnar(self) -> bool:
         """Whether runs can be read in one native call."""
-        return self.reader.native and self.alignment.native
+        return self.reader.native and self.alignment.native and self.unpack is None
 
     def native(self, values: Sequence[bytes]) -> pl.DataFrame:
         """Raises MisfitError."""
@@ -66,16 +83,48 @@ class _Writer:
             raise MisfitError(str(error)) from error  # then record by record
 
     def single(self, value: bytes) -> dict[str, Any]:
-        """One record by fastavro. Raises MisfitError with the reason."""
+        """One record by fastavro. Raises _BadRecordError."""
         stream = io.BytesIO(value)
         stream.seek(avro.HEADER.size)
         try:
             record = fastavro.schemaless_reader(stream, self.parsed, None)
         except (ValueError, TypeError, EOFError, IndexError, KeyError, OverflowError) as error:
-            raise MisfitError(f"{type(error).__name__}: {error}"[:200]) from error
+            raise _undecodable(f"{type(error).__name__}: {error}"[:200]) from error
         if stream.tell() != len(value):
-            raise MisfitError(f"{len(value) - stream.tell()} bytes left over after the record")
-        return record  # type: ignore[return-value] # a record schema gives a dict
+            raise _undecodable(f"{len(value) - stream.tell()} bytes left over after the record")
+        return self.unpack(record) if self.unpack else record  # type: ignore[return-value,arg-type] # a record schema gives a dict
+
+
+def _undecodable(detail: str) -> _BadRecordError:
+    return _BadRecordError(Violation("$", RejectReason.UNDECODABLE, detail))
+
+
+def _unpacking(contract: Contract) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """From an event of a stream without a contract to one of this contract."""
+    coercer = Coercer(contract)
+
+    def unpack(record: dict[str, Any]) -> dict[str, Any]:
+        value = orjson.loads(record["payload"] or "null")
+        if not isinstance(value, dict):
+            raise _BadRecordError(
+                Violation("$", RejectReason.NOT_AN_OBJECT, "the payload is no JSON object")
+            )
+        try:
+            found = coercer.coerce(value)
+        except ValidationError as error:
+            raise _BadRecordError(violations_of(error)[0]) from error
+        unknown = coercer.unknown(value)
+        extra = record.get(avro.EXTRA) if unknown is None else json_text(unknown)
+        return record | found | {avro.EXTRA: extra}
+
+    return unpack
+
+
+def _without_contract(contract: Contract, schema: avro.Schema) -> bool:
+    """Whether a stream without a contract wrote this, which has one now."""
+    own = {f["name"] for f in schema["fields"]} - set(avro.SYSTEM_NAMES)
+    raw = set(Raw.model_fields)
+    return own == raw and not raw & {f.name for f in contract.fields}
 
 
 class Decoder:
@@ -121,6 +170,9 @@ class Decoder:
         except (ValueError, SchemaParseException) as error:
             text = f"schema {schema_id} cannot be read: {error}"[:200]
             return Violation("$", RejectReason.UNDECODABLE, text)
+        if _without_contract(self._contract, schema):
+            ours = Alignment(self._contract, avro.wire_schema(self._contract))
+            return _Writer(reader, parsed, ours, schema_id, _unpacking(self._contract))
         return _Writer(reader, parsed, Alignment(self._contract, reader.schema), schema_id)
 
     def _piecewise(self, values: Sequence[bytes | None]) -> Decoded:
@@ -194,8 +246,7 @@ class _Group:
             try:
                 records.append(self._writer.single(self._values[row] or b""))
                 self.rows.append(row)
-            except MisfitError as error:
-                violation = Violation("$", RejectReason.UNDECODABLE, str(error))
-                self.unreadable.append(Unreadable(row, violation, self._writer.schema_id))
+            except _BadRecordError as error:
+                self.unreadable.append(Unreadable(row, error.violation, self._writer.schema_id))
         if records:
             self.frames.append(self._writer.alignment.of_records(records))

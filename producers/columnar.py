@@ -1,7 +1,7 @@
 """Many records at once: JSON values become typed columns, without touching any of them twice.
 
 A value is taken here only in its field's canonical JSON form; whatever pydantic would have to
-convert is left to :mod:`producers.coerce`, so that both paths give the same bytes.
+convert is left to :mod:`schemas.coerce`, so that both paths give the same bytes.
 """
 
 from collections.abc import Callable, Sequence

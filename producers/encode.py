@@ -7,9 +7,9 @@ import orjson
 import polars as pl
 import pydantic
 
-from producers.coerce import Coercer, json_text
 from producers.columnar import UnfitError, column, json_texts
 from schemas import avro, identity
+from schemas.coerce import Coercer, json_text
 from schemas.columns import FrameWriter
 from schemas.contract import Contract, Raw
 from schemas.errors import RejectReason, Stage
