@@ -19,6 +19,7 @@ from services.cli.app import HERE, AsJson, Folder, app, with_project
 from services.exit_codes import ExitCode
 
 SECOND = 1_000_000
+COUNTED_MAX = 100  # offsets; so few are looked at, since they may be markers only
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class PartitionStatus:
     log_start: int
     log_end: int
     next_offset: int | None  # None: no loader has claimed it yet
-    lag: int  # offsets that are not loaded yet; transaction markers are offsets too
+    lag: int  # events that are not loaded yet; of many, offsets: transaction markers count too
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,10 @@ def _partitions(reader: LogReader, topic: str, books: _Books) -> list[PartitionS
     for partition in reader.partitions(topic):
         start, end = reader.bounds(partition)
         stands = books.next_offsets.get(partition)
-        lag = max(end - max(start, stands if stands is not None else start), 0)
+        first = max(start, stands if stands is not None else start)
+        lag = max(end - first, 0)
+        if lag <= COUNTED_MAX:
+            lag = sum(map(len, reader.read(partition, first, end)))
         found.append(PartitionStatus(partition.number, start, end, stands, lag))
     return found
 
