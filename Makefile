@@ -67,7 +67,7 @@ bench: $(READY) ## every figure of the docs with its target, and build/bench.jso
 chaos: $(READY) ## processes are killed at random for SECONDS, from SEED; then the audit
 	@CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(BIN)/pytest -q tests/e2e/test_chaos.py -m slow --timeout=$$(($(SECONDS) + 300))
 
-faults: $(READY) ## single faults, poison and kills at every statement (a quarter of an hour)
+faults: $(READY) ## single faults, poison and kills at every statement, 500 races, 200 kills (half an hour)
 	@$(BIN)/pytest -q -m "slow and not docker and not snowflake" --deselect tests/e2e/test_chaos.py --timeout=300
 
 docs: $(READY) ## write the reference pages again
