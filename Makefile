@@ -15,7 +15,7 @@ SECONDS ?= 60
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks fmt check test cover demo bench chaos faults docs it clean
+.PHONY: help setup hooks fmt check test cover demo bench chaos faults connector docs it clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -69,6 +69,12 @@ chaos: $(READY) ## processes are killed at random for SECONDS, from SEED; then t
 
 faults: $(READY) ## single faults, poison and kills at every statement, 500 races, 200 kills (half an hour)
 	@$(BIN)/pytest -q -m "slow and not docker and not snowflake" --deselect tests/e2e/test_chaos.py --timeout=300
+
+connector: $(READY) ## the warehouse's contract tests with connector 4.8, the oldest, in .venv-connector
+	@UV_PROJECT_ENVIRONMENT=.venv-connector $(UV) sync --quiet --locked --all-extras
+	@$(UV) pip install --quiet --python .venv-connector/bin/python 'snowflake-connector-python==4.8.*'
+	@.venv-connector/bin/python -m pytest -q tests/contract/test_warehouse.py tests/contract/test_warehouse_*.py \
+		-m "not snowflake and not slow" --timeout=300 -W ignore::pytest.PytestUnhandledThreadExceptionWarning
 
 docs: $(READY) ## write the reference pages again
 	@$(BIN)/sluice docs

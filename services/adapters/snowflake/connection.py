@@ -71,7 +71,8 @@ def session_arguments(settings: Snowflake) -> dict[str, Any]:
 
 def _timeouts(seconds: int, statement_seconds: int) -> dict[str, Any]:
     if connector_major() < 5:  # noqa: PLR2004 - the rewrite renamed its time-outs
-        return {"network_timeout": statement_seconds, "socket_timeout": statement_seconds}
+        # Snowflake answers within 45 s that a statement still runs: no answer takes longer
+        return {"network_timeout": seconds, "socket_timeout": seconds}
     return {
         "query_timeout": statement_seconds,
         "request_timeout": seconds,
