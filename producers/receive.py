@@ -138,7 +138,13 @@ def _inflated(delivery: Delivery, limits: Limits) -> Delivery | Refusal:
             remedy="send fewer events at a time",
         )
     except split.NotGzipError as error:
-        return Refusal(400, RefusalReason.NOT_GZIP, f"the body is not gzip: {error}")
+        return Refusal(
+            400,
+            RefusalReason.NOT_GZIP,
+            f"the body is not gzip: {error}",
+            "content-encoding",
+            "gzip the whole body, or send it plain and without content-encoding",
+        )
 
 
 def _pieces(

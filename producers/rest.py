@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from producers.auth import Auth, NoAuth, secret_params
+from producers.config_errors import setup_error
 from producers.cursors import Cursor, CursorValue, Duration, duration_micros, write
 from producers.exchange import Request, origin
 from producers.limits import RateHeaders
@@ -199,13 +200,9 @@ def parse_source(name: str, table: Mapping[str, Any]) -> RestSource:
     try:
         return RestSource.model_validate(dict(table))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        path = ".".join(str(part) for part in ("sources", name, *first["loc"]))
-        raise SetupError(
-            first["msg"].removeprefix("Value error, "),
-            where=f"sluice.toml: {path}",
-            remedy="see docs/reference/sources.md for the fields and their forms",
-        ) from None
+        where = f"sluice.toml: sources.{name}"
+        remedy = "see docs/reference/sources.md for the fields and their forms"
+        raise setup_error(error, RestSource, where, remedy) from None
 
 
 def request_at(

@@ -140,7 +140,13 @@ def untimely(
 ) -> Refusal | None:
     """A refusal if the signed time is missing, or further from ours than the tolerance."""
     if signed_at is None:
-        return Refusal(401, RefusalReason.NO_SIGNATURE, "no readable signed time", field)
+        return Refusal(
+            401,
+            RefusalReason.NO_SIGNATURE,
+            "no readable signed time",
+            field,
+            "say in this header when the delivery was signed, in the form of the scheme",
+        )
     distance = delivery.received_at - signed_at
     if abs(distance) <= tolerance_seconds * MICROSECONDS:
         return None
@@ -157,7 +163,13 @@ def untimely(
 
 def unsigned(field: str) -> Refusal:
     """The refusal of a delivery without its proof."""
-    return Refusal(401, RefusalReason.NO_SIGNATURE, f"the header {field} is missing", field)
+    return Refusal(
+        401,
+        RefusalReason.NO_SIGNATURE,
+        f"the header {field} is missing",
+        field,
+        "send it with every delivery, made from the secret that this source was given",
+    )
 
 
 def mismatched(field: str) -> Refusal:

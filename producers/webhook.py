@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from producers.config_errors import STREAM_RULE, setup_error
 from producers.places import Read, Tokens, pointer_tokens, stream_name, template
 from producers.plugins import find
 from producers.signatures import find_schemes
@@ -19,6 +20,7 @@ from schemas.events import Delivery, Headers
 
 KIND = "webhook"
 UNPLACED = "unknown"
+_REFERENCE = "see docs/reference/sources.md for the fields and their forms"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,60}")
 STREAM = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*){1,4}")
 
@@ -182,7 +184,7 @@ def read_config(name: str, table: Mapping[str, Any], plugins: WebhookPlugins) ->
     try:
         config = WebhookConfig.model_validate(dict(table))
     except ValidationError as error:
-        raise _as_setup_error(error, where) from None
+        raise setup_error(error, WebhookConfig, where, _REFERENCE) from None
     if config.kind not in plugins.kinds:
         raise SetupError(
             f"no webhook source is of kind {config.kind!r}",
@@ -242,7 +244,7 @@ def _verification(
     try:
         options = scheme.options.model_validate(table)
     except ValidationError as error:
-        raise _as_setup_error(error, where) from None
+        raise setup_error(error, scheme.options, where, _REFERENCE) from None
     if scheme.needs_secret and not (secrets and all(secrets)):
         raise SetupError(
             f"scheme {scheme.name} needs a secret" if not secrets else "a secret is empty",
@@ -290,7 +292,7 @@ def _with_stream(
         return replace(source, stream=_mapped(compiled.read, names))
     name = compiled.literals[0]
     if not STREAM.fullmatch(name):
-        raise _bad_text(source.name, "stream", ValueError(f"{name!r} cannot be a stream's name"))
+        raise _bad_text(source.name, "stream", ValueError(f"{STREAM_RULE}; found {name!r}"))
     return replace(source, stream=_fixed(name), fallback=name, fixed=True)
 
 
@@ -322,14 +324,4 @@ def _bad_text(source: str, name: str, error: ValueError) -> SetupError:
         str(error),
         where=f"sources.{source}.{name}",
         remedy="write {x-some-header} for a header, {/some/pointer} for a field of the record",
-    )
-
-
-def _as_setup_error(error: ValidationError, where: str) -> SetupError:
-    first = error.errors(include_url=False, include_input=False)[0]
-    path = ".".join(str(part) for part in first["loc"])
-    return SetupError(
-        first["msg"].removeprefix("Value error, "),
-        where=f"{where}.{path}" if path else where,
-        remedy="see docs/reference/sources.md for the fields and their forms",
     )

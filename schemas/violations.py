@@ -13,6 +13,13 @@ FOUND_CHARS_MAX = 100
 _SHORT = reprlib.Repr()  # neither as long nor as deep as what somebody sent
 _SHORT.maxstring = _SHORT.maxother = FOUND_CHARS_MAX
 _SHORT.maxlevel = 3
+# asked by reprlib by the type's name: as people write it, and not as Python does
+vars(_SHORT).update(
+    dict.fromkeys(("repr_Decimal", "repr_UUID"), lambda value, _level: str(value))
+    | dict.fromkeys(
+        ("repr_date", "repr_datetime", "repr_time"), lambda value, _level: value.isoformat()
+    )
+)
 
 _CODES = {
     "enum": RejectReason.NOT_A_MEMBER,

@@ -1,7 +1,7 @@
 """The long-running processes: gateway, poller, loader. Each with health and metrics beside it."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -18,11 +18,13 @@ from services.gateway.serve import listen, serve
 from services.monitor.health import Health
 from services.monitor.server import Admin, routes
 from services.monitor.watch import Watch
+from services.poller.progress import UNHEALTHY, Board, Progress, StreamState
 from services.poller.run import run as poll
-from services.run import Stop, Supervision, run_loop, stop_on_signals
+from services.run import UNREADY_TRIES, Stop, Supervision, run_loop, stop_on_signals
 
 BEAT_SECONDS = 1.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+FIRST = "waits for its first page"
 QUIET = frozenset({"committed", "delivering"})
 
 
@@ -73,10 +75,13 @@ async def _gateway(project: Project, here: Watched, listener: object) -> None:
         beating.cancel()
 
 
-async def _beat(here: Watched, name: str, stop: asyncio.Event) -> None:
-    """Show that the event loop turns, and pass the stop on to it."""
+async def _beat(
+    here: Watched, name: str, stop: asyncio.Event, report: Callable[[], None] = lambda: None
+) -> None:
+    """Show that the event loop turns, ``report``, and pass the stop on to the loop."""
     while True:
         here.health.beat(name)
+        report()
         if here.stop.is_set():
             here.health.stop(here.stop.reason)
             stop.set()
@@ -92,13 +97,41 @@ def run_poller(project: Project, *, once: bool = False) -> ExitCode:
 
 async def _poller(project: Project, here: Watched, *, once: bool) -> None:
     stop = asyncio.Event()
-    beating = asyncio.create_task(_beat(here, "poller", stop))
+    ports = project.poll_ports()
+    beating = asyncio.create_task(
+        _beat(here, "poller", stop, lambda: report_streams(ports.board, here.health))
+    )
     calm_collector()
+    for source, rest in project.rest_sources.items():
+        for stream in rest.streams:
+            here.health.ready(f"{source}/{stream.stream}", ok=False, why=FIRST)
     here.health.ready("poller", ok=True)
     try:
-        await poll(project.poll_ports(), project.settings, stop, once=once)
+        await poll(ports, project.settings, stop, once=once)
     finally:
         beating.cancel()
+
+
+def report_streams(board: Board, health: Health) -> None:
+    """Readiness by stream: not before its first turn or page, nor while somebody has to act.
+
+    While a turn runs after one that failed, the verdict of that one holds.
+    """
+    checks = health.state().checks
+    for row in board.rows:
+        if row.failures and row.state is StreamState.RUNNING:
+            continue
+        name, why = f"{row.source}/{row.stream}", _why_unready(row)
+        told = checks.get(name)
+        if told is None or (told.ok, told.why.get("what", "")) != (not why, why):
+            health.ready(name, ok=not why, why=why)
+
+
+def _why_unready(row: Progress) -> str:
+    if row.state in UNHEALTHY or row.failures >= UNREADY_TRIES:
+        return " ".join(row.error.split())
+    begun = row.pages or row.failures or row.last_success is not None
+    return "" if begun else FIRST
 
 
 def run_loader(project: Project) -> ExitCode:

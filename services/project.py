@@ -9,6 +9,7 @@ from types import ModuleType
 
 from pydantic import ValidationError
 
+from producers.config_errors import first_finding
 from schemas.avro import wire_schema
 from schemas.contract import DEAD_SUFFIX, Contract, raw_contract
 from schemas.dead_letters import dead_contract
@@ -59,12 +60,11 @@ def load_contract(path: Path) -> Contract:
     try:
         module = _imported(path)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
+        found = first_finding(error, Contract if error.title == Contract.__name__ else None)
         raise SetupError(
-            f"{field + ': ' if field else ''}{first['msg'].removeprefix('Value error, ')}",
+            f"{found.path + ': ' if found.path else ''}{found.what}",
             where=str(path),
-            remedy="see docs/contracts.md",
+            remedy=found.remedy or "see docs/contracts.md",
         ) from None
     contract: object = getattr(module, ATTRIBUTE, None)
     if not isinstance(contract, Contract):

@@ -33,6 +33,19 @@ _QUOTED = (
     r"""\\{1,8}"[^\r\n]*?\\{1,8}"|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
     r"""|\\{0,8}["'][^\r\n]*"""  # a quote that never ends, such as in a text that was cut
 )
+_OPENERS = (  # words that begin our own sentences; a value that is one of them tells nothing
+    r"(?:a|an|the|this|no|not|is|in|or|and|it|one|cannot|must|needs|use|see|scheme|environment"
+    r"|Input|String|Field|Value|Extra|unknown)"
+)
+_OURS = (  # what stands behind a secret's name in our own texts, and is no secret
+    r"(?-i:"
+    rf"(?i:{_NAME}[\w.-]{{0,40}})(?::|,)[ ]{_OPENERS}[ ][A-Za-z]"  # NAME: a sentence
+    rf"|(?i:{_NAME}[\w.-]{{0,40}})=\.\.\.(?:\s|\Z)"  # export NAME=...
+    rf"|(?i:{_NAME}[\w.-]{{0,40}})[ ]=[ ]\[\"env:[A-Z_]+\"\]"  # an example that names a variable
+    r"|(?<![\w-])hmac,[ ][a-z]+(?:_[a-z]+)*(?:,|\s|\Z)"  # a list of schemes
+    rf"|(?i:{_NAME})s?',[ ]'oauth2_(?:client_credentials|refresh_token)'"
+    r")"
+)
 
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, flags), mask)
@@ -51,7 +64,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             re.IGNORECASE,
             rf"\1{MASK}",
         ),
-        (r"\b(bearer)\s+[\w.~+/=:-]{4,}", re.IGNORECASE, rf"\1 {MASK}"),
+        (r"\b(bearer)\s+(?!(?-i:needs a ))[\w.~+/=:-]{4,}", re.IGNORECASE, rf"\1 {MASK}"),
         (
             r"\b(basic|digest|token|apikey)\s+(?=\S{0,200}[0-9=+/])[\w.~+/=:-]{6,}",
             re.IGNORECASE,
@@ -60,7 +73,8 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # name = value, "name": "value", ?name=value
         (
             (
-                rf"({_NAME}[\w.-]{{0,40}}\\{{0,8}}[\"']?\s{{0,5}}(?:=>|[:=]|,\s)\s{{0,5}}b?)"
+                rf"(?={_NAME})(?!{_OURS})({_NAME}[\w.-]{{0,40}}\\{{0,8}}[\"']?"
+                rf"\s{{0,5}}(?:=>|[:=]|,\s)\s{{0,5}}\[?b?)"
                 rf"(?:{_QUOTED}|[^\s,;&\"'}}\])]+)"
             ),
             re.IGNORECASE,

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from producers.config_errors import first_finding
 from schemas.compatibility import Compatibility
 from schemas.errors import SetupError
 from services.secrets import SecretName, resolve
@@ -310,12 +311,11 @@ def load(root: Path) -> Settings:
     try:
         return Settings(root=root.resolve())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
+        found = first_finding(error, Settings)
         raise SetupError(
-            first["msg"].removeprefix("Value error, "),
-            where=f"{root / FILE}: {field}" if field else str(root / FILE),
-            remedy="see docs/reference/settings.md for the fields and their forms",
+            found.what,
+            where=f"{root / FILE}: {found.path}" if found.path else str(root / FILE),
+            remedy=found.remedy or "see docs/reference/settings.md for the fields and their forms",
         ) from None
     except ValueError as error:  # TOML that cannot be parsed
         raise SetupError(

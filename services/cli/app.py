@@ -50,14 +50,30 @@ AsJson = Annotated[
 HERE = Path()
 
 
-def with_project(folder: Path, role: str, action: Callable[[Project], ExitCode | None]) -> None:
+def require_project(folder: Path) -> None:
+    """Raises SetupError where there is no project: nothing is ever started there by mistake."""
+    if not (folder / FILE).is_file():
+        raise SetupError(
+            f"no {FILE} here",
+            where=str(folder.resolve()),
+            remedy="name the project's folder with --project, or make one: sluice init DIR",
+        )
+
+
+def with_project(
+    folder: Path,
+    role: str,
+    action: Callable[[Project], ExitCode | None],
+    require: Callable[[Path], None] = require_project,
+) -> None:
     """Run a command on a project folder, its embedded parts running, and end with its exit code.
 
-    Long-running roles log their errors; all others show them to the person who asked.
+    ``require`` is called before anything is started. Long-running roles log their errors; all
+    others show them to the person who asked.
     """
 
     def run() -> ExitCode | None:
-        require_project(folder)
+        require(folder)
         with ExitStack() as stack:
             with waiting("starting the embedded broker and warehouse, or finding them"):
                 project = stack.enter_context(open_project(folder))
@@ -65,8 +81,7 @@ def with_project(folder: Path, role: str, action: Callable[[Project], ExitCode |
                 logs.configure(role, project.settings.log_level)
             return action(project)
 
-    shown = role not in SERVICES and (role != "up" or sys.stderr.isatty())
-    if shown:
+    if role not in SERVICES:
         answer(role, run)
     logs.configure(role, "info")
     raise typer.Exit(run_command(run))
@@ -87,16 +102,6 @@ def answer(role: str, action: Callable[[], ExitCode | None]) -> None:
     logs.configure(role, "info" if role == "up" else "warning")
     logging.getLogger("snowflake").setLevel(logging.ERROR)  # it warns of clouds we are not in
     raise typer.Exit(run_command(run))
-
-
-def require_project(folder: Path) -> None:
-    """Raises SetupError where there is no project: nothing is ever started there by mistake."""
-    if not (folder / FILE).is_file():
-        raise SetupError(
-            f"no {FILE} here",
-            where=str(folder.resolve()),
-            remedy="name the project's folder with --project, or make one: sluice init DIR",
-        )
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer's form

@@ -156,9 +156,12 @@ def landed(project: Project, stream: str, limit: int) -> list[dict[str, Any]]:
     """The payloads of a stream without a contract. Raises SetupError where there are none."""
     found = project.streams.get(stream)
     if found is None or [field.name for field in found.fields] != ["payload"]:
+        folder = project.settings.root / CONTRACTS
         raise SetupError(
-            f"{stream} is no stream without a contract",
-            where=str(project.settings.root / CONTRACTS),
+            f"no stream is called {stream}"
+            if found is None
+            else f"{stream} has a contract already",
+            where=str(folder if found is None else _file_of(stream, folder)),
             remedy="give a sample file: sluice contract infer STREAM FILE",
         )
     warehouse = project.warehouse()
@@ -176,6 +179,12 @@ def landed(project: Project, stream: str, limit: int) -> list[dict[str, Any]]:
             remedy="send some, or give a sample file: sluice contract infer STREAM FILE",
         )
     return [parse_record(row["payload"]) for row in rows]
+
+
+def _file_of(stream: str, folder: Path) -> Path:
+    """The file that declares a stream's contract; the folder if it is none of them."""
+    files = sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
+    return next((path for path in files if load_contract(path).stream == stream), folder)
 
 
 def _require_name(stream: str) -> None:

@@ -230,3 +230,5 @@ def show(streams: list[StreamStatus], processes: list[ProcessStatus]) -> None:
             f"  {'; '.join(process.reasons)}",
         )
         console.print(line, soft_wrap=True)
+    if processes and all(each.state == "no answer" and not each.reasons for each in processes):
+        console.print("  start them with: sluice up")

@@ -4,7 +4,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import structlog
 from rich.console import Console
@@ -12,18 +14,22 @@ from rich.live import Live
 from rich.table import Table
 
 from schemas.errors import SetupError
+from services import logs
 from services.admin_ports import asked, roles
-from services.bootstrap import Project
-from services.cli.app import HERE, Folder, app, with_project
+from services.bootstrap import Project, read_project
+from services.cli.app import HERE, Folder, app, require_project, with_project
 from services.cli.applying import apply_project
+from services.doctor import Level, check_addresses
 from services.embedded.process import Process, ProcessSpec
 from services.exit_codes import ExitCode
-from services.run import Stop, stop_on_signals
+from services.run import Stop, StopFlag, stop_on_signals
 
 __all__ = ["Member", "asked", "board", "keep_up", "roles", "running", "up"]
 
 BOARD_SECONDS = 1.0
 DRAIN_SECONDS_MAX = 25.0
+READY_SECONDS = 0.5  # between two questions
+READY_TRIES = 20  # then it is said who is not ready; asking goes on
 WAIT_SECONDS = 3600.0
 
 
@@ -87,11 +93,64 @@ def board(members: list[Member]) -> Table:
     for member in members:
         body = asked(f"{member.admin}/ready")
         ready = "no answer" if body is None else "yes" if body.get("ok") else "no"
-        why = "; ".join(body.get("reasons", ())) if body is not None else ""
+        why = _reasons(body) if body is not None else ""
         process = member.process
         pid = str(process.pid or "-")
         table.add_row(member.role, pid, str(process.restarts), ready, why, str(process.log))
     return table
+
+
+def _reasons(body: Mapping[str, Any]) -> str:
+    return "; ".join(body.get("reasons", ()))
+
+
+def unready(members: list[Member]) -> dict[Member, str]:
+    """Who is not ready, and why."""
+    found = {}
+    for member in members:
+        body = asked(f"{member.admin}/ready")
+        if body is None:
+            found[member] = "no answer"
+        elif not body.get("ok"):
+            found[member] = _reasons(body)
+    return found
+
+
+def tell_when_up(members: list[Member], stop: StopFlag) -> None:
+    """Log that everything is up, once it is; before that, who keeps us waiting and why."""
+    log = structlog.get_logger("up")
+    tries = 0
+    while not stop.is_set():
+        late = unready(members)
+        if not late:
+            log.info("everything is up", processes=[member.role for member in members])
+            return
+        tries += 1
+        if tries == READY_TRIES:
+            for member, why in late.items():
+                where = str(member.process.log)
+                log.warning("a process is not ready", process=member.role, reason=why, log=where)
+        stop.wait(READY_SECONDS)
+
+
+def require_addresses(folder: Path) -> None:
+    """Raises SetupError where there is no project, or one of its addresses is taken."""
+    require_project(folder)
+    taken = [
+        finding
+        for finding in check_addresses(read_project(folder))
+        if finding.level is not Level.WARNING and not finding.what.endswith("is free")
+    ]
+    if not taken:
+        return
+    names, whats = zip(*(finding.what.split(": ", 1) for finding in taken), strict=True)
+    ours = any(finding.level is Level.FINE for finding in taken)
+    running = "end the `sluice up` that runs already, or set other ports in sluice.toml"
+    raise SetupError(
+        "; ".join(whats),
+        where=f"sluice.toml: {', '.join(names)}",
+        remedy=running if ours else taken[0].remedy,
+    )
 
 
 def keep_up(project: Project) -> ExitCode:
@@ -103,11 +162,11 @@ def keep_up(project: Project) -> ExitCode:
     with stop_on_signals(stop), running(project) as members:
         if console.is_terminal:
             with Live(board(members), console=console) as live:
+                logs.configure("up")  # onto the standard error of now: lines go above the board
                 while not stop.wait(BOARD_SECONDS):
                     live.update(board(members))
         else:
-            log = structlog.get_logger("up")
-            log.info("everything is up", processes=[member.role for member in members])
+            tell_when_up(members, stop)
             while not stop.wait(WAIT_SECONDS):
                 pass
         console.print("draining")
@@ -117,4 +176,4 @@ def keep_up(project: Project) -> ExitCode:
 @app.command()
 def up(project: Folder = HERE) -> None:
     """Run every process of the project, supervised; Ctrl-C drains."""
-    with_project(project, "up", keep_up)
+    with_project(project, "up", keep_up, require_addresses)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import structlog
+
 from schemas.errors import SetupError
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -26,6 +28,16 @@ SETTLED_SECONDS = 60.0  # a child that ran this long starts again without a grow
 def always() -> bool:
     """The probe of a process that is ready as soon as it runs."""
     return True
+
+
+def ending(code: int) -> str:
+    """How a child ended, for people: its exit code, or the signal's name where that is negative."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        return f"signal {-code}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +177,27 @@ class Process:
                 self._child = child = self._spawn()
             except OSError as error:
                 self._failed = error
+                self._log().error("a process could not be started", error=error.strerror)
                 return
             finally:
                 self._launched.set()
+            if self.restarts:
+                self._log().info("a process was started again", pid=child.pid)
             if self._stopping.is_set():  # stop() came between the check and the start
                 self._signal(signal.SIGKILL)
-            child.wait()
+            code = child.wait()
             if self._stopping.is_set():
                 break
             self.restarts += 1
             if time.monotonic() - began > SETTLED_SECONDS:
                 delay = BACKOFF_SECONDS
+            self._log().warning("a process died", ended=ending(code), wait_seconds=delay)
             self._stopping.wait(delay)
             delay = min(delay * 2, BACKOFF_SECONDS_MAX)
+
+    def _log(self) -> structlog.stdlib.BoundLogger:
+        log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+        return log.bind(process=self.spec.name, restart=self.restarts, log=str(self.log))
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:

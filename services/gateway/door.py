@@ -13,7 +13,12 @@ from services.settings import Gateway as GatewaySettings
 RETRY_SECONDS = 2  # for 503: about as long as a leader election takes
 _LINE_BYTES = len(": \r\n")
 
-NOWHERE = Refusal(404, RefusalReason.UNKNOWN_SOURCE, "no source is served at this address")
+NOWHERE = Refusal(
+    404,
+    RefusalReason.UNKNOWN_SOURCE,
+    "no source is served at this address",
+    remedy="the address is /v1/in/<source>, and the sources are those of sluice.toml",
+)
 
 
 def headers_of(pairs: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
@@ -108,6 +113,7 @@ def wrong_method(source: WebhookSource) -> Refusal:
         405,
         RefusalReason.WRONG_METHOD,
         "deliveries are POSTed",
+        remedy="send it with POST",
         headers=(("allow", ", ".join(sorted(source.methods))),),
     )
 

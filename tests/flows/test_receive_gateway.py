@@ -110,12 +110,13 @@ def test_an_unknown_address_says_the_same_everywhere(path: str) -> None:
     found = problem(reply, 404, "unknown_source")
     assert "shop" not in reply.body.decode()
     assert found["detail"] == "no source is served at this address"
+    assert "/v1/in/<source>" in found["remedy"]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
 def test_other_methods_are_told_which_are_allowed(method: str) -> None:
     reply = post(world().app(), b"", method=method)
-    problem(reply, 405, "wrong_method")
+    assert problem(reply, 405, "wrong_method")["remedy"] == "send it with POST"
     assert reply.headers["allow"] == "POST"
 
 

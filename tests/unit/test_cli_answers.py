@@ -107,6 +107,7 @@ def test_no_secret_is_shown_in_an_error(capsys: pytest.CaptureFixture[str]) -> N
         ("contract", "ddl", "shop.orders"),
         ("audit",),
         ("apply",),
+        ("up",),
     ],
     ids=" ".join,
 )
@@ -115,6 +116,7 @@ def test_where_there_is_no_project_nothing_is_started_and_the_way_out_is_named(
 ) -> None:
     code, out, err = run(*arguments, "--project", str(tmp_path))
     assert (code, out) == (ExitCode.SETUP, "")
+    assert [line.split()[0] for line in err.splitlines()] == ["error", "where", "next"]
     assert "sluice init" in err
     assert list(tmp_path.iterdir()) == []
 

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from schemas.errors import SetupError
 from services.bootstrap import read_project
 from services.cli.answers import JSON_ASKED
 from services.cli.app import declared
+from services.cli.contract import landed
 from services.cli.doctor import examined
 from services.cli.init import TEMPLATES, write_project
 from services.dictionary import dictionary_page
@@ -343,6 +345,14 @@ def test_infer_writes_a_file_that_loads_and_replaces_none_unasked(folder: Path) 
         "orders.py",
         "shop_items.py",
     ]
+
+
+def test_infer_says_which_file_is_a_streams_contract_already(folder: Path) -> None:
+    with pytest.raises(SetupError, match=r"shop.orders has a contract already") as caught:
+        landed(read_project(folder), "shop.orders", 1)
+    assert caught.value.where == str(folder / "contracts/orders.py")
+    with pytest.raises(SetupError, match=r"no stream is called shop.nothing"):
+        landed(read_project(folder), "shop.nothing", 1)
 
 
 @pytest.mark.parametrize("stream", ["Shop", "shop", "shop orders", "shop.Orders"])

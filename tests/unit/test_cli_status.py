@@ -6,7 +6,7 @@ from schemas.events import Partition, Record
 from services.adapters.clock import SystemClock
 from services.adapters.memory.broker import MemoryBroker
 from services.adapters.memory.log import MemoryLogReader, MemoryTransactions
-from services.cli.status import COUNTED_MAX, _Books, _partitions
+from services.cli.status import COUNTED_MAX, ProcessStatus, _Books, _partitions, show
 
 TOPIC = "shop.orders"
 PARTITION = Partition(TOPIC, 0)
@@ -31,3 +31,21 @@ def test_the_lag_is_in_events_and_markers_are_none(
     stands = {} if loaded is None else {PARTITION: loaded}
     (found,) = _partitions(MemoryLogReader(broker), TOPIC, _Books(stands, {}, {}, {}))
     assert (found.log_end, found.lag) == (events + 1, lag)
+
+
+@pytest.mark.parametrize(
+    ("states", "hinted"),
+    [(("no answer", "no answer"), True), (("no answer", "ready"), False), ((), False)],
+)
+def test_where_no_process_answers_the_next_step_is_told(
+    states: tuple[str, ...], hinted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show([], [ProcessStatus("loader", "127.0.0.1:9103", state, []) for state in states])
+    assert ("start them with: sluice up" in capsys.readouterr().out) is hinted
+
+
+def test_a_port_that_nobody_knows_says_nothing_of_the_process(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show([], [ProcessStatus("loader", "127.0.0.1:0", "no answer", ["its port is 0"])])
+    assert "sluice up" not in capsys.readouterr().out

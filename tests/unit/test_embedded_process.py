@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from schemas.errors import SetupError
 from services.embedded import process
@@ -77,6 +79,33 @@ def test_a_child_that_dies_is_started_again_and_a_stopped_one_is_not(tmp_path: P
         assert eventually(lambda: child.restarts == 1 and child.pid not in {None, first})
     time.sleep(process.BACKOFF_SECONDS * 1.5)
     assert child.pid is None
+
+
+@pytest.mark.parametrize(
+    ("code", "ended"),
+    [
+        ("raise SystemExit(3)", "exit code 3"),
+        ("import os; os.kill(os.getpid(), 9)", "SIGKILL"),
+        ("import os; os.kill(os.getpid(), 40)", "signal 40"),
+    ],
+)
+def test_a_death_and_a_restart_are_a_log_line_each_and_a_stop_is_none(
+    code: str, ended: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "BACKOFF_SECONDS", 0.1)
+    structlog.reset_defaults()
+    flag = tmp_path / "once"
+    first = f"import pathlib; f = pathlib.Path({str(flag)!r}); seen = f.exists(); f.touch()\n"
+    child = Process(spec(tmp_path, f"{first}if seen: {SLEEP}\n{code}"))
+    with capture_logs() as lines:
+        child.launch()
+        assert eventually(lambda: len(lines) == 2)
+        pid = child.pid
+        child.stop()
+    same = {"process": "child", "restart": 1, "log": str(child.log)}
+    died = {"event": "a process died", "log_level": "warning", "ended": ended, "wait_seconds": 0.1}
+    again = {"event": "a process was started again", "log_level": "info", "pid": pid}
+    assert lines == [same | died, same | again]
 
 
 def test_restarts_wait_longer_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

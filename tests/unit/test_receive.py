@@ -150,7 +150,9 @@ def test_compressed_bodies_are_bounded_and_checked() -> None:
     small = Limits(inflated_bytes_max=1000)
     bomb = gzip.compress(b" " * 1_000_000)
     assert refused(bomb, {"content-encoding": "gzip"}, limits=small).status == 413
-    assert refused(b"plain", {"content-encoding": "gzip"}).reason is RefusalReason.NOT_GZIP
+    damaged = refused(b"plain", {"content-encoding": "gzip"})
+    assert (damaged.reason, damaged.field) == (RefusalReason.NOT_GZIP, "content-encoding")
+    assert damaged.remedy
     verdict = refused(b"{}", {"content-encoding": "br"})
     assert verdict.status == 415
     assert ("accept-encoding", "gzip") in verdict.headers

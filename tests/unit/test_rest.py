@@ -64,7 +64,7 @@ def test_every_field_of_every_model_is_described() -> None:
         ({"base_url": "https://x:port"}, "sources.shop.base_url", "absolute http"),
         ({"rate": "fast"}, "sources.shop.rate", "10/s"),
         ({"rate": "0/s"}, "sources.shop.rate", "10/s"),
-        ({"colour": 1}, "sources.shop.colour", "not permitted"),
+        ({"colour": 1}, "sources.shop.colour", "unknown field"),
         ({"headers": {"Authorization": SECRET}}, "sources.shop", "belong into auth"),
         ({"auth": {"kind": "bearer", "token": SECRET}}, "auth.bearer.token", "never written"),
         ({"streams": []}, "sources.shop.streams", "at least 1"),

@@ -1,6 +1,7 @@
 """Pydantic's findings in our words."""
 
 import datetime as dt
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -47,6 +48,21 @@ def test_a_finding_has_a_code_and_says_what_was_found(
     assert found.path == "$.x"
     assert found.reason is reason
     assert reason is RejectReason.MISSING or f"found {value!r}" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (Decimal("-1.00"), "-1.00"),
+        (dt.date(2023, 2, 1), "2023-02-01"),
+        (dt.datetime(2023, 2, 1, 12, tzinfo=dt.UTC), "2023-02-01T12:00:00+00:00"),
+        ([Decimal("1.5")], "[1.5]"),
+    ],
+    ids=str,
+)
+def test_what_was_found_is_not_told_in_python(value: object, shown: str) -> None:
+    (found,) = violations(create_model("Event", x=(bool, ...)), {"x": value})
+    assert found.detail.endswith(f"; found {shown}")
 
 
 def test_what_is_missing_is_missing() -> None:
