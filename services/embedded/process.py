@@ -18,7 +18,7 @@ from schemas.errors import SetupError
 
 GUARD = Path(__file__).with_name("guard.py")
 LOG_BYTES_MAX = 10_000_000  # a longer log is moved to NAME.log.1 at the next start
-TAIL_LINES = 15
+TAIL_LINES = 25
 PROBE_SECONDS = 0.1
 BACKOFF_SECONDS = 0.5
 BACKOFF_SECONDS_MAX = 30.0
@@ -65,6 +65,7 @@ class Process:
         self.restarts = 0  # unasked exits since the first start
         self._child: subprocess.Popen[bytes] | None = None
         self._failed: OSError | None = None
+        self._last_words = ""  # of the last child that died unasked
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._launched = threading.Event()
@@ -117,7 +118,7 @@ class Process:
             if self.pid is not None and self.spec.ready():
                 return
             self._stopping.wait(PROBE_SECONDS)
-        tail = self.tail()
+        tail = self._last_words if self.restarts > exits else self.tail()
         self.stop()
         raise SetupError(
             f"{self.spec.name} {why}; its last words:\n{tail or '(none)'}",
@@ -188,6 +189,7 @@ class Process:
             code = child.wait()
             if self._stopping.is_set():
                 break
+            self._last_words = self.tail()  # before the next one writes below them
             self.restarts += 1
             if time.monotonic() - began > SETTLED_SECONDS:
                 delay = BACKOFF_SECONDS

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -110,13 +111,27 @@ def test_a_death_and_a_restart_are_a_log_line_each_and_a_stop_is_none(
 
 def test_restarts_wait_longer_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "BACKOFF_SECONDS", 0.1)
+    structlog.reset_defaults()
     code = "import time; print(time.monotonic(), flush=True)"
     child = Process(spec(tmp_path, code))
-    child.launch()
-    assert eventually(lambda: child.restarts >= 5)
-    child.stop()
+    with capture_logs() as lines:
+        child.launch()
+        assert eventually(lambda: child.restarts >= 4)
+        child.stop()
+    told = [line["wait_seconds"] for line in lines if line["event"] == "a process died"]
+    assert told[:4] == [0.1, 0.2, 0.4, 0.8]
     starts = [float(line) for line in child.log.read_text().split()]
-    assert starts[4] - starts[3] > 2 * (starts[1] - starts[0])
+    waits = [later - earlier for earlier, later in pairwise(starts)]
+    assert all(waited >= promised for waited, promised in zip(waits, told, strict=False))
+
+
+def test_the_last_words_are_those_of_the_child_that_died(tmp_path: Path) -> None:
+    flag = tmp_path / "once"
+    first = f"import pathlib; f = pathlib.Path({str(flag)!r}); seen = f.exists(); f.touch()\n"
+    code = f"{first}print(*['idle chatter'] * 99 if seen else ['the reason'], sep='\\n', flush=True)\nif seen: {SLEEP}"
+    child = Process(spec(tmp_path, code, ready=lambda: time.sleep(1.5)))
+    with pytest.raises(SetupError, match=r"exited before it was ready[^$]*the reason"):
+        child.start()
 
 
 def test_a_killed_child_stays_dead_until_it_is_started_again(tmp_path: Path) -> None:
