@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import snowflake.connector
 from snowflake.connector import errors
 
+from schemas.errors import TransientError
 from services.adapters.snowflake.errors import lost_connection, translated
 
 ROWS_AT_ONCE = 1_000
@@ -66,6 +67,8 @@ class Session:
             self.drop(roll_back=not lost)
             if not (reused and lost):
                 raise translated(error, doing) from error
+        except OSError as error:
+            self._cut_off(error, doing)
         return self.run(statement, doing)
 
     def parts(self, statement: str, doing: str) -> Iterator[Part]:
@@ -84,6 +87,15 @@ class Session:
         except errors.Error as error:
             self.drop(roll_back=not lost_connection(error))
             raise translated(error, doing) from error
+        except OSError as error:
+            self._cut_off(error, doing)
+
+    def _cut_off(self, error: OSError, doing: str) -> NoReturn:
+        """Connector 4 lets errors of its HTTP client through: an answer that breaks off."""
+        self.drop(roll_back=False)
+        raise TransientError(
+            f"{doing}: the connection broke off ({type(error).__name__})", where="snowflake"
+        ) from error
 
     def drop(self, *, roll_back: bool) -> None:
         """Close the connection, however it is; its transaction is rolled back."""
