@@ -6,8 +6,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 
 import pytest
+from confluent_kafka import Producer
 
 from schemas.errors import OversizedError, SetupError, TransientError
 from schemas.events import Partition, Record
@@ -18,6 +20,7 @@ from services.adapters.kafka import (
     KafkaPublisher,
     KafkaTransactions,
     TopicSpec,
+    read_compacted,
 )
 from services.embedded.kafka import EmbeddedKafka
 from tests.support.kafka import TestBroker
@@ -41,9 +44,10 @@ def record(topic: str, number: int) -> Record:
 
 
 def values(client: dict[str, str | int], topic: str) -> list[int]:
-    reader = KafkaLogReader(client)
+    """All that was acknowledged. A commit's markers follow it, hence the end of all written."""
     partition = Partition(topic, 0)
-    runs = reader.read(partition, *reader.bounds(partition))
+    bounds = KafkaLogReader(client, isolation="read_uncommitted").bounds(partition)
+    runs = KafkaLogReader(client).read(partition, *bounds)
     return [int(value or b"") for run in runs for value in run.values]
 
 
@@ -102,6 +106,25 @@ def test_a_broker_that_dies_unasked_comes_back_by_itself(
     publisher.publish([record(topic, 2)])
     assert values(kafka_broker.client, topic) == [1, 2]
     assert embedded.pid() not in {None, pid}
+
+
+def test_a_cursor_behind_the_open_transaction_of_another_writer_is_found(
+    kafka_broker: TestBroker,
+) -> None:
+    topic = kafka_broker.topic()
+    other = Producer({**kafka_broker.client, "transactional.id": kafka_broker.unique("tx")})
+    other.init_transactions(10)
+    other.begin_transaction()
+    other.produce(topic, b"never", b"other")
+    other.flush(10)
+    mine = KafkaTransactions(kafka_broker.client, kafka_broker.unique("tx"))
+    mine.publish_atomically([record(topic, 7)])
+    reader = KafkaLogReader(kafka_broker.client)
+    assert reader.bounds(Partition(topic, 0)) == (0, 0)
+    ends = Timer(1, other.abort_transaction, [10])
+    ends.start()
+    assert read_compacted(kafka_broker.client, topic) == {b"k": b"7"}
+    ends.join()
 
 
 def test_wrong_options_are_setup_errors() -> None:

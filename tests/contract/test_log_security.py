@@ -11,7 +11,13 @@ import pytest
 
 from schemas.errors import SetupError
 from schemas.events import Partition, Record
-from services.adapters.kafka import KafkaLog, KafkaPublisher, KafkaTransactions, TopicSpec
+from services.adapters.kafka import (
+    KafkaLog,
+    KafkaLogReader,
+    KafkaPublisher,
+    KafkaTransactions,
+    TopicSpec,
+)
 from services.adapters.kafka.group_commit import GroupCommit
 from services.bootstrap import Project, read_project
 from tests.support.logs import Member, until
@@ -102,7 +108,8 @@ def test_topics_are_made_and_records_written_and_read_over_tls_with_a_password(
     through_the_gateway(here, Record(P0.topic, b"delivered"))
     assert admin.topics()[P0.topic] == 1
     assert list(reader.partitions(P0.topic)) == [P0]
-    found = [value for run in reader.read(P0, *reader.bounds(P0)) for value in run.values]
+    written = KafkaLogReader(here.kafka_options, isolation="read_uncommitted").bounds(P0)
+    found = [value for run in reader.read(P0, *written) for value in run.values]
     assert found == [b"published", b"atomic", b"delivered"]
     member = Member(KafkaLog(here.kafka_options, "readers", [P0.topic]), lambda _: 0)
     until(lambda: member.values[P0] == found, member)

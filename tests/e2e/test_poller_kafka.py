@@ -88,16 +88,18 @@ async def until(condition: Callable[[], bool]) -> None:
 def events(broker: str, topic: str) -> list[dict[str, Any]]:
     """All committed events of a topic, in the order of each partition."""
     contract = CONTRACT if topic == CONTRACT.topic else None
-    reader = KafkaLogReader({"bootstrap.servers": broker})
+    client = {"bootstrap.servers": broker}
+    reader, written = KafkaLogReader(client), KafkaLogReader(client, isolation="read_uncommitted")
     try:
         values = [
             value
             for part in reader.partitions(topic)
-            for found in reader.read(part, *reader.bounds(part))
+            for found in reader.read(part, *written.bounds(part))
             for value in found.values
         ]
     finally:
         reader.close()
+        written.close()
     if contract is None:
         return [{"value": value} for value in values]
     schema = fastavro.parse_schema(avro.wire_schema(contract))

@@ -111,13 +111,15 @@ class KafkaBackend:
         return KafkaTransactions(self.broker.client, name)
 
     def write_aborted(self, records: Sequence[Record]) -> None:
-        producer = Producer({**self.broker.client, "transactional.id": self.broker.unique("a")})
+        options = {**self.broker.client, "transactional.id": self.broker.unique("a")}
+        producer = Producer(options)
         producer.init_transactions(SECONDS_MAX)
         producer.begin_transaction()
         for record in records:
             producer.produce(record.topic, record.value, record.key)
         producer.flush(SECONDS_MAX)
         producer.abort_transaction(SECONDS_MAX)
+        Producer(options).init_transactions(SECONDS_MAX)  # waits until the marker is written
 
     def delete_records(self, before: Mapping[Partition, int]) -> None:
         self.broker.admin.delete_records(before)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import stamina
@@ -22,12 +23,23 @@ POLL_MESSAGES = 20_000
 
 
 class KafkaLogReader:
-    """Port ``LogReader``. Every :meth:`read` has a consumer of its own."""
+    """Port ``LogReader``. Every :meth:`read` has a consumer of its own.
 
-    def __init__(self, client: ClientConfig, stall_seconds_max: float = STALL_SECONDS_MAX) -> None:
+    ``isolation``: where :meth:`bounds` see the end. For ``read_committed`` it is at the first
+    message of an open transaction, and at that of one whose commit is not yet marked everywhere.
+    """
+
+    def __init__(
+        self,
+        client: ClientConfig,
+        stall_seconds_max: float = STALL_SECONDS_MAX,
+        isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
+    ) -> None:
         self._client = client
         self._stall_seconds_max = stall_seconds_max
-        self._query, self._alarm = consumer(client, "reader", group_id="sluice-reader")
+        self._query, self._alarm = consumer(
+            client, "reader", group_id="sluice-reader", isolation_level=isolation
+        )
 
     def partitions(self, topic: str) -> Sequence[Partition]:
         """See the port."""
@@ -100,17 +112,23 @@ class KafkaLogReader:
 
 
 def read_compacted(client: ClientConfig, topic: str) -> dict[bytes, bytes]:
-    """The last value of every key; a key whose last value is null is absent."""
+    """The last value of every key; a key whose last value is null is absent.
+
+    An open transaction of one writer hides what others have committed behind it, hence it is
+    waited for. Raises TransientError where it stays open.
+    """
     reader = KafkaLogReader(client)
+    written = KafkaLogReader(client, isolation="read_uncommitted")
     last: dict[bytes, bytes | None] = {}
     try:
         for partition in reader.partitions(topic):
-            for run in reader.read(partition, *reader.bounds(partition)):
+            for run in reader.read(partition, *written.bounds(partition)):
                 for message, value in zip(run.messages, run.values, strict=True):
                     key = message.key()
                     last[key.encode() if isinstance(key, str) else key or b""] = value
     finally:
         reader.close()
+        written.close()
     return {key: value for key, value in last.items() if value is not None}
 
 
