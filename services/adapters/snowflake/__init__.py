@@ -1,5 +1,6 @@
 """The warehouse on Snowflake, through its Python connector."""
 
+from services.adapters.snowflake import lean  # noqa: F401 - before what imports the connector
 from services.adapters.snowflake.connection import connection_arguments, embedded_arguments
 from services.adapters.snowflake.warehouse import SnowflakeWarehouse
 
