@@ -1,20 +1,18 @@
 """Pre-flight checks: what this machine and the project's folder can tell without a network."""
 
-import errno
 import ipaddress
 import re
 import shutil
-import socket
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
 from schemas.avro import wire_schema
 from schemas.contract import DEAD_SUFFIX
 from schemas.errors import SetupError, SluiceError, TransientError
-from services.admin_ports import asked, roles
+from services.addresses import addresses
 from services.bootstrap import Project
 from services.dictionary import judging
 from services.project import CONTRACTS, load_contract
@@ -108,6 +106,15 @@ def _secret_names(value: object) -> Iterator[str]:
 
 def check_sources(project: Project) -> Iterator[Finding]:
     """Every source can be built from its settings."""
+    for name, table in project.settings.sources.items():
+        alone = project.settings.model_copy(update={"sources": {name: table}})
+        yield from guarded("sources", partial(_check_source, replace(project, settings=alone)))
+    if not project.settings.sources:
+        what = "none; no process of this project takes anything in"
+        yield Finding("sources", Level.WARNING, what, "add a table [sources.NAME] to sluice.toml")
+
+
+def _check_source(project: Project) -> Iterator[Finding]:
     for name, source in project.webhooks.items():
         scheme = project.webhook_configs[name].verify or {}
         if scheme.get("scheme") == "none":
@@ -118,9 +125,6 @@ def check_sources(project: Project) -> Iterator[Finding]:
             yield fine("sources", f"{name}: webhook, POST /v1/in/{source.name}")
     for name, rest in project.rest_sources.items():
         yield fine("sources", f"{name}: polls {len(rest.streams)} stream(s) of {rest.base_url}")
-    if not project.settings.sources:
-        what = "none; no process of this project takes anything in"
-        yield Finding("sources", Level.WARNING, what, "add a table [sources.NAME] to sluice.toml")
 
 
 def check_contracts(project: Project) -> Iterator[Finding]:
@@ -153,10 +157,6 @@ def check_contracts(project: Project) -> Iterator[Finding]:
 def check_addresses(project: Project) -> Iterator[Finding]:
     """Nothing listens to other machines by mistake, and every port is free or ours."""
     settings = project.settings
-    ports = {f"admin.{role}_port": (settings.admin.host, port, role)
-             for role, port in roles(project).items()}  # fmt: skip
-    if "gateway" in roles(project):
-        ports["gateway.port"] = (settings.gateway.host, settings.gateway.port, "gateway")
     for section, host in (("gateway", settings.gateway.host), ("admin", settings.admin.host)):
         if not _is_loopback(host):
             yield Finding(
@@ -165,16 +165,12 @@ def check_addresses(project: Project) -> Iterator[Finding]:
                 f"{section}.host = {host!r} takes connections from other machines, without TLS",
                 "let only a TLS proxy reach it, or bind to 127.0.0.1",
             )
-    for name, (host, port, role) in ports.items():
-        admin = f"http://{settings.admin.host}:{roles(project)[role]}/live"
-        why = _bind_problem(host, port)
-        if why is None:
-            yield fine("addresses", f"{name}: {host}:{port} is free")
-        elif asked(admin) is not None:
-            yield fine("addresses", f"{name}: {host}:{port} is the running {role}'s")
+    for address in addresses(project):
+        what = f"{address.setting}: {address}"
+        if address.problem and not address.ours:
+            yield Finding("addresses", Level.FAILED, what, address.remedy)
         else:
-            remedy = f"set another {name} in sluice.toml, or end what uses it"
-            yield Finding("addresses", Level.FAILED, f"{name}: {host}:{port} {why}", remedy)
+            yield fine("addresses", what)
 
 
 def _is_loopback(host: str) -> bool:
@@ -182,20 +178,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _bind_problem(host: str, port: int) -> str | None:
-    """Why the address cannot be had; None if it can, or if any port will do."""
-    if port == 0:
-        return None
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return "is taken" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
-    return None
 
 
 def check_state(project: Project) -> Iterator[Finding]:

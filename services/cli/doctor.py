@@ -51,11 +51,19 @@ def examined(folder: Path) -> Iterator[Finding]:
     yield from settings
     if any(finding.level is Level.FAILED for finding in settings):
         return
-    failed = False
-    for finding in run_checks(read_project(folder), FOLDER_CHECKS):
-        failed = failed or (finding.level is Level.FAILED and finding.check == "contracts")
-        yield finding
-    if not failed:  # topics and tables follow from contracts
+    project = read_project(folder)
+    failed: set[str] = set()
+    told: set[str] = set()
+    for finding in run_checks(project, FOLDER_CHECKS):
+        if finding.level is Level.FAILED:
+            failed.add(finding.check)
+        if finding.what not in told:  # a wrong source also ends the checks that need its streams
+            yield finding
+        told.add(finding.what)
+    if failed & {"sources", "contracts"}:  # topics and tables follow from them
+        what = "broker, registry and warehouse are looked at once sources and contracts are right"
+        yield Finding("outside", Level.WARNING, what, "mend what failed above")
+    else:
         yield from guarded("outside", lambda: _outside(folder))
 
 

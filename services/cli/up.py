@@ -15,11 +15,11 @@ from rich.table import Table
 
 from schemas.errors import SetupError
 from services import logs
+from services.addresses import addresses
 from services.admin_ports import asked, roles
 from services.bootstrap import Project, read_project
 from services.cli.app import HERE, Folder, app, require_project, with_project
 from services.cli.applying import apply_project
-from services.doctor import Level, check_addresses
 from services.embedded.process import Process, ProcessSpec
 from services.exit_codes import ExitCode
 from services.run import Stop, StopFlag, stop_on_signals
@@ -136,21 +136,13 @@ def tell_when_up(members: list[Member], stop: StopFlag) -> None:
 def require_addresses(folder: Path) -> None:
     """Raises SetupError where there is no project, or one of its addresses is taken."""
     require_project(folder)
-    taken = [
-        finding
-        for finding in check_addresses(read_project(folder))
-        if finding.level is not Level.WARNING and not finding.what.endswith("is free")
-    ]
-    if not taken:
-        return
-    names, whats = zip(*(finding.what.split(": ", 1) for finding in taken), strict=True)
-    ours = any(finding.level is Level.FINE for finding in taken)
-    running = "end the `sluice up` that runs already, or set other ports in sluice.toml"
-    raise SetupError(
-        "; ".join(whats),
-        where=f"sluice.toml: {', '.join(names)}",
-        remedy=running if ours else taken[0].remedy,
-    )
+    taken = [address for address in addresses(read_project(folder)) if address.problem]
+    if taken:
+        raise SetupError(
+            "; ".join(map(str, taken)),
+            where=f"sluice.toml: {', '.join(address.setting for address in taken)}",
+            remedy=next((a for a in taken if a.ours), taken[0]).remedy,
+        )
 
 
 def keep_up(project: Project) -> ExitCode:

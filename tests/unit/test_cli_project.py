@@ -195,9 +195,22 @@ def test_contracts_that_cannot_be_read_keep_doctor_from_starting_anything(folder
     (folder / "contracts/a.py").write_text("x = ")
     path = folder / "sluice.toml"
     path.write_text(path.read_text().replace("port = 8080", "port = 0"))
-    found = list(examined(folder))
-    assert "outside" not in {f.check for f in found}
-    assert "broker" not in {f.check for f in found}
+    *_, last = list(examined(folder))
+    assert (last.check, last.level) == ("outside", Level.WARNING)
+    assert "once sources and contracts are right" in last.what
+
+
+def test_every_wrong_source_is_named_once_not_only_the_first(folder: Path) -> None:
+    path = folder / "sluice.toml"
+    path.write_text(
+        path.read_text() + '\n[sources.one]\nkind = "nonsense"\n\n[sources.two]\nkind = "rest"\n'
+    )
+    found = [f for f in only(list(examined(folder)), Level.FAILED) if f.check != "outside"]
+    assert [f.check for f in found] == ["sources", "sources"]
+    assert [("sources.one" in f.what, "sources.two" in f.what) for f in found] == [
+        (True, False),
+        (False, True),
+    ]
 
 
 @pytest.mark.enable_socket
