@@ -125,8 +125,8 @@ def _inflated(delivery: Delivery, limits: Limits) -> Delivery | Refusal:
                 RefusalReason.CONTENT_ENCODING,
                 f"content-encoding {other[:40]!r} is not understood",
                 "content-encoding",
-                "send gzip, or nothing compressed",
-                (("accept-encoding", "gzip"),),
+                remedy="send gzip, or nothing compressed",
+                headers=(("accept-encoding", "gzip"),),
             )
     try:
         return delivery._replace(payload=split.inflate(delivery.body, limits.inflated_bytes_max))
@@ -143,7 +143,7 @@ def _inflated(delivery: Delivery, limits: Limits) -> Delivery | Refusal:
             RefusalReason.NOT_GZIP,
             f"the body is not gzip: {error}",
             "content-encoding",
-            "gzip the whole body, or send it plain and without content-encoding",
+            remedy="gzip the whole body, or send it plain and without content-encoding",
         )
 
 
@@ -164,8 +164,8 @@ def _pieces(
             RefusalReason.MEDIA_TYPE,
             f"content-type {kind[:80]!r} is not JSON",
             "content-type",
-            "send application/json, or application/x-ndjson for one event a line",
-            (("accept-post", "application/json, application/x-ndjson"),),
+            remedy="send application/json, or application/x-ndjson for one event a line",
+            headers=(("accept-post", "application/json, application/x-ndjson"),),
         )
     if isinstance(raws, Refusal):
         return raws

@@ -1,6 +1,6 @@
 """Why a delivery is turned away at the door."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 
 
@@ -38,5 +38,6 @@ class Refusal:
     reason: RefusalReason
     detail: str
     field: str | None = None  # the header or the place in the body that is wrong
-    remedy: str | None = None
+    _: KW_ONLY
+    remedy: str
     headers: tuple[tuple[str, str], ...] = ()  # lower-case names, such as retry-after

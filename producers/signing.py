@@ -145,7 +145,7 @@ def untimely(
             RefusalReason.NO_SIGNATURE,
             "no readable signed time",
             field,
-            "say in this header when the delivery was signed, in the form of the scheme",
+            remedy="say in this header when the delivery was signed, in the form of the scheme",
         )
     distance = delivery.received_at - signed_at
     if abs(distance) <= tolerance_seconds * MICROSECONDS:
@@ -157,7 +157,7 @@ def untimely(
         f"signed {seconds} s {'ago' if distance > 0 else 'ahead of our clock'}; "
         f"{tolerance_seconds} s are allowed",
         field,
-        "sign each attempt anew, and keep the clock set",
+        remedy="sign each attempt anew, and keep the clock set",
     )
 
 
@@ -168,7 +168,7 @@ def unsigned(field: str) -> Refusal:
         RefusalReason.NO_SIGNATURE,
         f"the header {field} is missing",
         field,
-        "send it with every delivery, made from the secret that this source was given",
+        remedy="send it with every delivery, made from the secret that this source was given",
     )
 
 
@@ -179,5 +179,5 @@ def mismatched(field: str) -> Refusal:
         RefusalReason.BAD_SIGNATURE,
         f"the header {field} does not fit the body and any live secret",
         field,
-        "sign the body's exact bytes with the secret that this source was given",
+        remedy="sign the body's exact bytes with the secret that this source was given",
     )

@@ -61,7 +61,7 @@ def too_large(bytes_max: int) -> Refusal:
         RefusalReason.TOO_LARGE,
         f"the body is larger than {bytes_max} bytes",
         "content-length",
-        "send fewer events at a time, or gzip",
+        remedy="send fewer events at a time, or gzip",
     )
 
 
@@ -121,12 +121,28 @@ def wrong_method(source: WebhookSource) -> Refusal:
 def headers_too_large(bytes_max: int) -> Refusal:
     """The refusal of a header block."""
     return Refusal(
-        431, RefusalReason.HEADERS_TOO_LARGE, f"the headers are larger than {bytes_max} bytes"
+        431,
+        RefusalReason.HEADERS_TOO_LARGE,
+        f"the headers are larger than {bytes_max} bytes",
+        remedy="send fewer or shorter headers; what is to be stored belongs into the body",
     )
 
 
 def too_slow(seconds_max: float) -> Refusal:
     """The refusal of a client that sends too slowly."""
     return Refusal(
-        408, RefusalReason.TOO_SLOW, f"the request took longer than {seconds_max:g} s to arrive"
+        408,
+        RefusalReason.TOO_SLOW,
+        f"the request took longer than {seconds_max:g} s to arrive",
+        remedy="send it again, all at once; smaller bodies or gzip help a slow line",
+    )
+
+
+def no_http(what: str) -> Refusal:
+    """The refusal of bytes that cannot be read as a request."""
+    return Refusal(
+        400,
+        RefusalReason.BAD_REQUEST,
+        what,
+        remedy="send a well-formed HTTP/1.1 request; TLS ends at the proxy in front, not here",
     )

@@ -5,7 +5,7 @@ from asyncio import TimerHandle, Transport
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from producers.refusal import Refusal, RefusalReason
+from producers.refusal import Refusal
 from schemas.ports import Metrics
 from services.gateway import door, responses
 from services.settings import Gateway as GatewaySettings
@@ -94,7 +94,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        self._refuse(Refusal(400, RefusalReason.BAD_REQUEST, msg))
+        self._refuse(door.no_http(msg))
 
     def _arm(self) -> None:
         self._timer = self.loop.call_later(self.limits.body_seconds_max, self._late)

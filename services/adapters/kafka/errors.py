@@ -14,7 +14,10 @@ ACCESS = (
 TOPICS = "create the topic (`sluice up` does), or mend its name"
 FAILED = -196  # librdkafka's code for "generic failure"
 SETTINGS = "mend the option in [kafka] options; librdkafka's CONFIGURATION.md lists them"
-BROKER = "the brokers at bootstrap.servers must be up and reachable; this is tried again"
+BROKER = (
+    "the brokers at bootstrap.servers must be up, reachable, and speak our security.protocol; "
+    "this is tried again"
+)
 
 _REMEDIES = {
     ACCESS: (
