@@ -64,7 +64,7 @@ class StreamEncoder:
         """Coerce to the contract's types and encode; never raises on data."""
         values: list[bytes | Rejection]
         if len(incoming) < self._columnar_min or not self._frame_writer.native:
-            identities = [self._identity(each) for each in incoming]
+            identities = self._identities(incoming)
             values = [self._one(i, id_) for i, (id_, _) in zip(incoming, identities, strict=True)]
         else:
             identities = self._identities(incoming)
@@ -92,6 +92,8 @@ class StreamEncoder:
 
     def _identities(self, incoming: Sequence[Incoming]) -> list[Identity]:
         """:meth:`_identity` of each, column by column where all are of one kind."""
+        if len(incoming) == 1:
+            return [self._identity(incoming[0])]
         keys = _column([i.value for i in incoming], self._key)
         versions = _column([i.value for i in incoming], self._version)
         named = any(i.event_id for i in incoming)

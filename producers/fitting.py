@@ -20,7 +20,7 @@ def record_bytes(record: Record) -> int:
 
 def fitting(encoded: Encoded, incoming: Sequence[Incoming], bytes_max: int) -> Encoded:
     """The same, with a rejection for every record of more than ``bytes_max``."""
-    if all(record_bytes(record) <= bytes_max for record in encoded.records):
+    if max(map(record_bytes, encoded.records), default=0) <= bytes_max:
         return encoded
     records: list[Record] = []
     rejections: list[Rejection] = []

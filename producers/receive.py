@@ -280,10 +280,16 @@ def _encoded(
 ) -> Received:
     """Groups the pieces by stream, encodes each group, and puts the ids back in order."""
     encoders, bytes_max = log
+    known = _Placed(source.fallback, None, None) if _places_nothing(source) else None
+    if known and known.stream in encoders and not any(piece.fault for piece in pieces):
+        incoming = [
+            Incoming(piece.value, piece.raw, None, source.name, delivery.received_at)
+            for piece in pieces
+        ]
+        return Received(*fitting(encoders[known.stream].encode(incoming), incoming, bytes_max))
     ids = [""] * len(pieces)
     groups: dict[str, tuple[list[int], list[Incoming]]] = {}
     rejections: list[Rejection] = []
-    known = _Placed(source.fallback, None, None) if _places_nothing(source) else None
     for index, piece in enumerate(pieces):
         placed = known or _placed(delivery, piece, source, (index, len(pieces)))
         fault = piece.fault or placed.fault or _unknown(placed.stream, encoders)

@@ -36,13 +36,15 @@ class Coercer:
             if not f.required
         }
         self._defaults = {k: v for k, v in self._defaults.items() if v is not None}
-        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(_shape(contract.fields, "Shape"))
+        shape: TypeAdapter[dict[str, Any]] = TypeAdapter(_shape(contract.fields, "Shape"))
+        self._validated = shape.validator.validate_python
 
     def coerce(self, value: dict[str, Any]) -> dict[str, Any]:
         """The fields by their names, in Python types. Raises pydantic.ValidationError."""
         if self._whole:
             return {"payload": json_text(value)}
-        return self._adapter.validate_python(self.filled(value))
+        found: dict[str, Any] = self._validated(self.filled(value))
+        return found
 
     def filled(self, value: dict[str, Any]) -> dict[str, Any]:
         """The record with the contract's defaults where it has nothing (top level only)."""
