@@ -33,6 +33,16 @@ def setup_error(
     return SetupError(found.what, where=place, remedy=found.remedy or remedy)
 
 
+def two_identities(where: str) -> SetupError:
+    """The error for a table that names its events in both ways; ``where`` is the table."""
+    return SetupError(
+        "cannot be set together with event_id: an event has one id",
+        where=f"{where}.event_id_without",
+        remedy="keep event_id if the sender gives an id that its retries share, "
+        "event_id_without if it gives none",
+    )
+
+
 def first_finding(error: ValidationError, model: type[BaseModel] | None) -> Finding:
     """The first finding. Of what was given it repeats names of fields and of streams only."""
     first = error.errors(include_url=False, include_input=False)[0]

@@ -1,9 +1,10 @@
 """The poll loop: a generator of effects, which a shell performs one after the other."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from producers.content import content_id
 from producers.cursors import CursorValue, Run, State, is_time, kind_of, later, parse
 from producers.exchange import Request, Response, at
 from producers.limits import failure, http_date
@@ -113,7 +114,9 @@ def _fitting(plan: Plan, state: State) -> State:
 
 
 def _fingerprint(plan: Plan) -> str:
-    stream = plan.stream.model_dump_json(exclude={"every", "pages_max", "event_id"})
+    stream = plan.stream.model_dump_json(
+        exclude={"every", "pages_max", "event_id", "event_id_without"}
+    )
     return digest(plan.source.base_url, stream)
 
 
@@ -233,10 +236,19 @@ def _capped(plan: Plan, value: CursorValue | None, run: Run) -> CursorValue | No
 
 def _publish(plan: Plan, state: State, response: Response, body: Body) -> Publish:
     incoming, rejections = [], []
+    event_id = _naming(plan)
     for found in body.records:
         why = _unfit(found)
         if why is None:
-            incoming.append(_incoming(plan, found.value, found.raw, response.received_at))
+            incoming.append(
+                Incoming(
+                    value=found.value,
+                    raw=found.raw,
+                    event_id=event_id(found.value),
+                    source=plan.name,
+                    received_at=response.received_at,
+                )
+            )
         else:
             rejections.append(_rejection(plan, why, found.raw, response.received_at))
     return Publish(tuple(incoming), tuple(rejections), state)
@@ -251,17 +263,20 @@ def _unfit(found: Found) -> tuple[RejectReason, str] | None:
     return None
 
 
-def _incoming(plan: Plan, value: dict[str, Any], raw: bytes, received_at: int) -> Incoming:
+def _naming(plan: Plan) -> Callable[[Mapping[str, Any]], str | None]:
+    """What gives a record the id that the settings say; None: the encoder derives it."""
+    if plan.stream.event_id_without is not None:
+        return content_id(plan.name, plan.stream.event_id_without)
     pointer = plan.stream.event_id
-    found = at(value, pointer) if pointer is not None else None
+    if pointer is None:
+        return lambda _value: None
+    return lambda value: _id_at(value, pointer)
+
+
+def _id_at(value: Mapping[str, Any], pointer: str) -> str | None:
+    found = at(value, pointer)
     plain = isinstance(found, str | int | float) and not isinstance(found, bool) and found != ""
-    return Incoming(
-        value=value,
-        raw=raw,
-        event_id=bounded(str(found)) if plain else None,
-        source=plan.name,
-        received_at=received_at,
-    )
+    return bounded(str(found)) if plain else None
 
 
 def _unreadable(plan: Plan, state: State, response: Response, error: UnreadableError) -> Polling:

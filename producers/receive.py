@@ -321,9 +321,12 @@ def _places_nothing(source: WebhookSource) -> bool:
 def _placed(
     delivery: Delivery, piece: _Piece, source: WebhookSource, position: tuple[int, int]
 ) -> _Placed:
+    # by the content that they do not have, all unreadable pieces would be one dead letter
+    unread = piece.fault is not None and not piece.value and source.id_per_record
+
     def ask() -> tuple[str | None, str | None]:
         event_id: object = None
-        if source.event_id is not None:
+        if source.event_id is not None and not unread:
             event_id = source.event_id(delivery.headers, piece.value)
         stream: object = source.stream(delivery.headers, piece.value)
         if not (isinstance(event_id, _TEXT) and isinstance(stream, _TEXT)):

@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from producers.auth import Auth, NoAuth, secret_params
-from producers.config_errors import setup_error
+from producers.config_errors import setup_error, two_identities
+from producers.content import FieldPointer
 from producers.cursors import Cursor, CursorValue, Duration, duration_micros, write
 from producers.exchange import Request, origin
 from producers.limits import RateHeaders
@@ -101,6 +102,11 @@ class RestStream(BaseModel):
         default=None,
         description="JSON pointer in the record to what is unique to the event; default: from "
         "the contract's key and version, or from the record's bytes.",
+    )
+    event_id_without: tuple[FieldPointer, ...] | None = Field(
+        default=None,
+        description="Instead of `event_id`: the id is a hash of the record without what these "
+        "JSON pointers find, such as `/fetched_at`; `[]` leaves nothing out.",
     )
     pages_max: int = Field(default=10_000, ge=1, description="Most pages of one run.")
 
@@ -197,12 +203,16 @@ class RestSource(BaseModel):
 
 def parse_source(name: str, table: Mapping[str, Any]) -> RestSource:
     """The source that a table of ``sluice.toml`` declares. Raises SetupError naming the field."""
+    where = f"sluice.toml: sources.{name}"
     try:
-        return RestSource.model_validate(dict(table))
+        source = RestSource.model_validate(dict(table))
     except ValidationError as error:
-        where = f"sluice.toml: sources.{name}"
         remedy = "see docs/reference/sources.md for the fields and their forms"
         raise setup_error(error, RestSource, where, remedy) from None
+    for place, stream in enumerate(source.streams):
+        if stream.event_id is not None and stream.event_id_without is not None:
+            raise two_identities(f"{where}.streams.{place}")
+    return source
 
 
 def request_at(

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from producers.config_errors import STREAM_RULE, setup_error
+from producers.config_errors import STREAM_RULE, setup_error, two_identities
+from producers.content import FieldPointer, content_id
 from producers.places import Read, Tokens, pointer_tokens, stream_name, template
 from producers.plugins import find
 from producers.signatures import find_schemes
@@ -137,6 +138,11 @@ class WebhookConfig(BaseModel):
         description="The id of an event, stable over the sender's retries, such as `{/id}` or "
         "`{x-delivery}`; default: derived from key and version, or from the record's bytes.",
     )
+    event_id_without: tuple[FieldPointer, ...] | None = Field(
+        default=None,
+        description="Instead of `event_id`: the id is a hash of the record without what these "
+        "JSON pointers find, such as `/sent_at` or `/meta/attempt`; `[]` leaves nothing out.",
+    )
     records: Annotated[str, AfterValidator(_pointer)] | None = Field(
         default=None,
         description="JSON pointer to the array of records in the body; default: the body.",
@@ -191,6 +197,8 @@ def read_config(name: str, table: Mapping[str, Any], plugins: WebhookPlugins) ->
             where=f"{where}.kind",
             remedy=f"use one of {', '.join(sorted(plugins.kinds))}",
         )
+    if config.event_id is not None and config.event_id_without is not None:
+        raise two_identities(where)
     preset = plugins.presets.get(config.kind)
     for needed in ("verify", "stream"):
         if preset is None and getattr(config, needed) is None:
@@ -262,6 +270,8 @@ def _verification(
 def _with_event_id(
     source: WebhookSource, config: WebhookConfig, preset: WebhookPreset | None
 ) -> WebhookSource:
+    if config.event_id_without is not None:
+        return replace(source, event_id=_content(source.name, config.event_id_without))
     wanted = _either(config.event_id, preset and preset.event_id)
     if not wanted:
         return source
@@ -304,6 +314,16 @@ def _fixed(name: str) -> Read:
     def read(headers: Headers, value: Mapping[str, Any]) -> str | None:
         del headers, value
         return name
+
+    return read
+
+
+def _content(source: str, left_out: Sequence[str]) -> Read:
+    name = content_id(source, left_out)
+
+    def read(headers: Headers, value: Mapping[str, Any]) -> str | None:
+        del headers
+        return name(value)
 
     return read
 

@@ -33,6 +33,11 @@ def event_id_of_body(source: str, body: bytes) -> str:
     return f"body:{digest(source, body)}"
 
 
+def event_id_of_content(source: str, canonical: bytes) -> str:
+    """The id of an event known by what it says: JSON with sorted keys, maybe not of all fields."""
+    return f"content:{digest(source, canonical)}"
+
+
 def event_id_in_delivery(delivery_id: str, index: int, count: int) -> str:
     """The id of the ``index``-th of ``count`` events of one delivery."""
     return bounded(delivery_id if count == 1 else f"{delivery_id}/{index}")
