@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from schemas import avro
+from schemas.contract import Contract
 from schemas.events import Partition
 from schemas.identity import digest
 from schemas.keys import Found, Integers, KeyHashes, Keys, Mask, Segment
@@ -25,6 +27,18 @@ BITS_PER_KEY = 16  # of a filter, at least; at most 6 % of the strange keys pass
 PENDING_MAX = 8  # unmerged segments
 MARKED_AT_ONCE = 1 << 16  # keys of a segment's filter: bounds what making it needs
 LATENESS_MAX = 3_600_000_000  # one hour, in microseconds: so far may an event come behind others
+
+
+def dedupe_keys(contract: Contract, frame: pl.DataFrame) -> pl.Series:
+    """What tells events apart: their ids; for events of other producers, key and version."""
+    ids = frame[avro.ID]
+    names = (*contract.key, *contract.version)
+    if not names or not ids.null_count():
+        return ids
+    texts = [pl.col(name).cast(pl.String) for name in names]
+    # with their lengths, so that "a", "b|c" and "a|b", "c" differ
+    parts = [part for text in texts for part in (text.str.len_bytes(), pl.lit(":"), text)]
+    return frame.select(pl.coalesce(pl.col(avro.ID), pl.concat_str(parts))).to_series()
 
 
 def key_hashes(column: pl.Series) -> KeyHashes:

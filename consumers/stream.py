@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from consumers.decode import Decoder, SchemaLookup
-from consumers.dedupe import PartitionKeys, key_hashes
+from consumers.dedupe import PartitionKeys, dedupe_keys, key_hashes
 from consumers.judge import judge
 from schemas import avro, table
 from schemas.contract import DEAD_SUFFIX, Contract
@@ -129,7 +129,7 @@ class LoadStream:
         edges = np.searchsorted(rows, read.edges)
         hashes = stamps = None
         if self.window:
-            hashes = key_hashes(self._dedupe_keys(candidates.frame))
+            hashes = key_hashes(dedupe_keys(self.contract, candidates.frame))
             stamps = _stamps(candidates.frame, lambda: read.timestamps()[rows])
         counts = {}
         for place, run in enumerate(runs):
@@ -182,17 +182,6 @@ class LoadStream:
         if name is not None and isinstance(frame.schema[name], pl.Datetime):
             happened = frame[name].gather(some).to_physical().fill_null(-1).to_numpy()
         return Samples(happened, stamps[some], logged * 1000, len(rows))
-
-    def _dedupe_keys(self, frame: pl.DataFrame) -> pl.Series:
-        """The event ids; for events of other producers, key and version."""
-        ids = frame[avro.ID]
-        names = (*self.contract.key, *self.contract.version)
-        if not names or not ids.null_count():
-            return ids
-        texts = [pl.col(name).cast(pl.String) for name in names]
-        # with their lengths, so that "a", "b|c" and "a|b", "c" differ
-        parts = [part for text in texts for part in (text.str.len_bytes(), pl.lit(":"), text)]
-        return frame.select(pl.coalesce(pl.col(avro.ID), pl.concat_str(parts))).to_series()
 
     def _business_dates(self, frame: pl.DataFrame) -> pl.DataFrame:
         name = self.contract.business_date

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-PLAIN = {"__init__", "__main__", "app", "commands", "playing"}
+PLAIN = {"__init__", "__main__", "app", "commands", "playing", "since"}
 
 
 def declare() -> None:

@@ -1,8 +1,6 @@
 """``sluice dead``: what was rejected, why, and the bytes as they came."""
 
-import datetime as dt
 import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -20,10 +18,9 @@ from services.adapters.registry import Registry
 from services.bootstrap import Project
 from services.cli.answers import json_text, notice, print_json, printable, screen, table
 from services.cli.app import HERE, AsJson, Folder, app, with_project
+from services.cli.since import micros_of
 from services.exit_codes import ExitCode
 
-SECOND = 1_000_000
-UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 HEX_BYTES_A_LINE = 16
 LISTED = ("id", "stream", "stage", "reason", "path", "detail", "received_at", "attempt")
 
@@ -86,7 +83,7 @@ def list_command(  # noqa: PLR0913 - one argument an option
     """List dead letters, the newest first."""
 
     def run(opened: Project) -> ExitCode:
-        chosen = Filter(stream, reason, _since(since, opened))
+        chosen = Filter(stream, reason, micros_of(since, opened.clock))
         rows = listed(opened, chosen, limit + 1)
         if as_json:
             print_json(rows[:limit])
@@ -110,7 +107,7 @@ def count_command(
     """Count dead letters by fault: equal fingerprints are the same fault at the same place."""
 
     def run(opened: Project) -> ExitCode:
-        rows = counted(opened, Filter(stream, reason, _since(since, opened)))
+        rows = counted(opened, Filter(stream, reason, micros_of(since, opened.clock)))
         if as_json:
             print_json(rows)
         else:
@@ -202,25 +199,6 @@ def _rows(project: Project, sql: str) -> list[dict[str, Any]]:
         return warehouse.rows(sql) if there else []
     finally:
         warehouse.close()
-
-
-def _since(text: str | None, project: Project) -> int | None:
-    """Microseconds since the epoch. Raises SetupError for what is neither a span nor a time."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if match is not None:
-        return project.clock.now() - int(match[1]) * UNITS[match[2]] * SECOND
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise SetupError(
-            f"{text!r} is neither a span nor a time",
-            where="--since",
-            remedy="write 30m, 12h, 7d, 2026-01-31 or 2026-01-31T08:00:00 (UTC)",
-        ) from None
-    moment = moment.replace(tzinfo=moment.tzinfo or dt.UTC)
-    return round(moment.timestamp() * SECOND)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,8 @@ def _usage(name: str, command: Any) -> str:  # noqa: ANN401 - see above
 
 
 def _argument(parameter: Any) -> str:  # noqa: ANN401 - see above
-    return str(parameter.metavar or parameter.name.upper())
+    several = "..." if parameter.nargs < 0 else ""
+    return str(parameter.metavar or parameter.name.upper()) + several
 
 
 def _row(parameter: Any) -> tuple[str, str, str]:  # noqa: ANN401 - see above

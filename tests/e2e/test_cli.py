@@ -201,6 +201,23 @@ def test_dead_letters_can_be_listed_counted_and_read(sluice: Sluice) -> None:
     assert "no dead letter of this id" in sluice("dead", "show", "x", code=ExitCode.SETUP)
 
 
+def test_repeats_are_told_from_changed_data(sluice: Sluice) -> None:
+    for order_id, amount in (("C-1", "1.00"), ("C-1", "1.00"), ("C-2", "1.00"), ("C-2", "2.00")):
+        assert sluice.send_order(order_id, amount).returncode == 0
+    body = sluice.json("duplicates", "shop.orders", code=ExitCode.CHECK_FAILED)
+    (stream,) = body["streams"]
+    (example,) = stream["examples"]
+    assert (example["id"], example["copies"], example["fields"]) == ("C-2", 2, ["amount"])
+    assert example["first"]["topic"] == example["last"]["topic"] == "shop.orders"
+    assert example["first"]["offset"] < example["last"]["offset"]
+    assert stream["duplicates"] >= 2
+    assert "C-2" in sluice("duplicates", code=ExitCode.CHECK_FAILED)
+    quiet = sluice("duplicates", "--since", "1h", "--ignore", "amount")
+    assert "duplicates are repeats" in quiet
+    error = json.loads(sluice("duplicates", "shop.order", "--json", code=ExitCode.SETUP))
+    assert "shop.orders" in error["error"]["remedy"]
+
+
 def test_sql_answers_in_every_form_and_names_what_is_wrong(sluice: Sluice) -> None:
     statement = "SELECT 1 AS a, PARSE_JSON('{\"x\": [1]}') AS b, NULL AS c"
     assert sluice.rows(statement) == [{"a": 1, "b": {"x": [1]}, "c": None}]

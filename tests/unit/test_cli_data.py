@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from services.adapters.registry import FileRegistry
 from services.bootstrap import Project, read_project
 from services.cli import dead, sql
 from services.cli.init import write_project
+from services.cli.since import micros_of
 from services.cli.sql import Wanted, answered
 from services.project import load_contract
 
@@ -185,14 +186,14 @@ def test_filters_become_conditions_that_data_cannot_leave() -> None:
     )
 
 
-def test_since_takes_spans_and_times(project: Project) -> None:
-    at = replace(project, clock=Fixed())
-    assert dead._since(None, at) is None
-    assert dead._since("2h", at) == (10_000 - 7_200) * 1_000_000
-    assert dead._since("1970-01-01", at) == 0
-    assert dead._since("1970-01-01T02:00:00+02:00", at) == 0
+def test_since_takes_spans_and_times() -> None:
+    at = Fixed()
+    assert micros_of(None, at) is None
+    assert micros_of("2h", at) == (10_000 - 7_200) * 1_000_000
+    assert micros_of("1970-01-01", at) == 0
+    assert micros_of("1970-01-01T02:00:00+02:00", at) == 0
     with pytest.raises(SetupError, match="neither a span nor a time"):
-        dead._since("yesterday", at)
+        micros_of("yesterday", at)
 
 
 class Fixed:
