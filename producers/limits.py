@@ -39,7 +39,7 @@ class RateHeaders(BaseModel):
     )
     scope: Literal["source", "stream"] = Field(
         default="source",
-        description="Who waits when a stream is told to: the whole source, or that stream alone.",
+        description="Whose allowance it is: the whole source waits, or that stream alone.",
     )
 
 

@@ -164,7 +164,12 @@ class RestSource(BaseModel):
     rate: Annotated[str, AfterValidator(_rate)] | None = Field(
         default=None, description='Most requests, such as "10/s" or "600/m"; default: no limit.'
     )
-    concurrency: int = Field(default=4, ge=1, le=64, description="Requests in flight at once.")
+    concurrency: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="Requests in flight at once; streams without an answer last time share half.",
+    )
     timeout: Duration | None = Field(
         default=None, description="Longest wait for one answer; default: poller.timeout_seconds."
     )

@@ -19,7 +19,7 @@ from services.settings import Poller
 
 WAIT_SECONDS_FIRST = 0.5
 JITTER_SECONDS = 0.5
-_UNAUTHORISED = 401
+_UNAUTHORISED, _TOO_MANY, _UNAVAILABLE = 401, 429, 503
 
 
 @dataclass(slots=True)
@@ -42,6 +42,8 @@ class Asker:
     settings: Poller
     credentials: Credentials = field(init=False)
     _slots: asyncio.Semaphore = field(init=False)
+    _doubtful_slots: asyncio.Semaphore = field(init=False)
+    _doubtful: set[str] = field(default_factory=set, init=False)  # streams not answered last time
     _rate: AbstractAsyncContextManager[None] = field(init=False)
     _closed_until: dict[str, float] = field(default_factory=dict, init=False)  # monotonic
 
@@ -50,6 +52,7 @@ class Asker:
             self.source.auth, self.ports.secret, self._send_for_token, self.ports.clock
         )
         self._slots = asyncio.Semaphore(self.source.concurrency)
+        self._doubtful_slots = asyncio.Semaphore(max(1, self.source.concurrency // 2))
         allowance = self.source.allowance
         self._rate = nullcontext() if allowance is None else AsyncLimiter(*allowance)
 
@@ -100,16 +103,26 @@ class Asker:
             await self._wait_until_open(call)
             if not self._has_room():
                 self.ports.metrics.count("poll_rate_waits", source=self.name)
-            async with self._rate, self._slots:
+            async with self._lane(call), self._rate, self._slots:
                 if self._closed_for(call) > 0:  # closed while this one waited for its turn
                     continue
-                call.in_flight = True
-                try:
-                    response = await self._counted(request)
-                finally:
-                    call.in_flight = False
+                response = await self._answered(request, call)
                 self._note(response, call)
                 return response
+
+    def _lane(self, call: Call) -> AbstractAsyncContextManager[None]:
+        """Streams whose requests may hang again share half of the slots: the rest is others'."""
+        return self._doubtful_slots if call.stream in self._doubtful else nullcontext()
+
+    async def _answered(self, request: Request, call: Call) -> Response:
+        call.in_flight = True
+        self._doubtful.add(call.stream)
+        try:
+            response = await self._counted(request)
+        finally:
+            call.in_flight = False
+        self._doubtful.discard(call.stream)
+        return response
 
     def _has_room(self) -> bool:
         return not isinstance(self._rate, AsyncLimiter) or self._rate.has_capacity()
@@ -128,15 +141,24 @@ class Asker:
             return await self._counted(request)
 
     def _note(self, response: Response, call: Call) -> None:
-        """Close the gate where the source says that its allowance is used up."""
+        """Close the gate where the source says that its allowance is used up.
+
+        An allowance is the source's, unless its settings say otherwise. A 503 speaks of what was
+        asked: the other streams find out for themselves.
+        """
         names, now = self.source.rate_headers, response.received_at
-        wait = exhausted_for(response.headers, names, now)
-        if response.status in {429, 503}:
-            wait = max(wait or 0.0, retry_after(response.headers, now) or 0.0)
-        if wait:
-            key = "" if names.scope == "source" else call.stream
-            until = self.ports.clock.monotonic() + wait
-            self._closed_until[key] = max(until, self._closed_until.get(key, 0.0))
+        shared = "" if names.scope == "source" else call.stream
+        wish = retry_after(response.headers, now) or 0.0
+        wait = exhausted_for(response.headers, names, now) or 0.0
+        if response.status == _TOO_MANY:
+            wait = max(wait, wish)
+        self._close(shared, wait)
+        if response.status == _UNAVAILABLE:
+            self._close(call.stream, wish)
+
+    def _close(self, key: str, seconds: float) -> None:
+        until = self.ports.clock.monotonic() + seconds
+        self._closed_until[key] = max(until, self._closed_until.get(key, 0.0))
 
     def _closed_for(self, call: Call) -> float:
         until = max(self._closed_until.get(key, 0.0) for key in ("", call.stream))

@@ -17,7 +17,7 @@ from producers.rest import parse_source
 from schemas.contract import Contract
 from schemas.errors import FencedError
 from schemas.events import Incoming, Record, Rejection
-from schemas.ports import Transactions
+from schemas.ports import Clock, Transactions
 from services.adapters.clock import SystemClock
 from services.adapters.http import open_http
 from services.adapters.metrics import MemoryMetrics
@@ -97,6 +97,7 @@ class MemoryLog:
     transactions: list[tuple[str, list[Record]]] = field(default_factory=list)
     generations: dict[str, int] = field(default_factory=dict)
     failing: list[Exception] = field(default_factory=list)  # of the next publishes
+    refused: dict[str, Exception] = field(default_factory=dict)  # by transactional id, until told
 
     def open(self, name: str) -> Transactions:
         self.generations[name] = self.generations.get(name, 0) + 1
@@ -119,6 +120,8 @@ class MemoryTransactions:
     def publish_atomically(self, records: Sequence[Record]) -> None:
         if self.log.failing:
             raise self.log.failing.pop(0)
+        if self.name in self.log.refused and records:
+            raise self.log.refused[self.name]
         if self.log.generations[self.name] != self.generation:
             raise FencedError("a newer producer has this transactional id", where=self.name)
         self.log.transactions.append((self.name, list(records)))
@@ -154,9 +157,10 @@ def ports_of(
     *streams: str,
     secrets: Mapping[str, str] | None = None,
     http: Callable[[Bounds], AbstractAsyncContextManager[Http]] | None = None,
+    clock: Clock | None = None,
 ) -> PollPorts:
-    """The poller's ports: everything in memory but HTTP, which is real."""
-    clock = SystemClock()
+    """The poller's ports: everything in memory but HTTP and time, which are real unless given."""
+    clock = clock or SystemClock()
     encoders: dict[str, Encoder] = {name: PlainEncoder(name) for name in streams}
     known = secrets or {}
     return PollPorts(
@@ -171,7 +175,7 @@ def ports_of(
     )
 
 
-def _opened(clock: SystemClock, bounds: Bounds) -> AbstractAsyncContextManager[Http]:
+def _opened(clock: Clock, bounds: Bounds) -> AbstractAsyncContextManager[Http]:
     return open_http(bounds, clock)
 
 
