@@ -51,30 +51,34 @@ class Credentials:
     _generation: int = field(default=0, init=False)
 
     async def prove(self, request: Request) -> Proved:
-        """The request with its proof. Raises SetupError and TransientError."""
-        async with self._lock:
-            await self._read_secrets()
-            if isinstance(self.auth, ClientCredentials | RefreshToken):
-                await self._read_token(self.auth)
-            proved = authorised(request, self.auth, self._secrets, self._token)
-            return Proved(proved, self._generation)
+        """The request with its proof. Raises SetupError and TransientError.
+
+        While the proof at hand holds, nobody waits for the one that another stream asks for.
+        """
+        if self._secrets_are_old() or self._token_is_old():
+            async with self._lock:
+                if self._secrets_are_old():
+                    await self._read_secrets()
+                if self._token_is_old():
+                    await self._read_token()
+        proved = authorised(request, self.auth, self._secrets, self._token)
+        return Proved(proved, self._generation)
 
     async def renew(self, refused: Proved) -> bool:
         """After a 401: fetch secrets and token anew; whether another try may help.
 
-        Streams that were refused with the same proof renew it once.
+        Streams that were refused with the same proof renew it once. The old one stays until then:
+        it may be this stream alone that is refused.
         """
         async with self._lock:
             if refused.generation != self._generation:
                 return True
             before = dict(self._secrets)
-            self._read_at = None
             await self._read_secrets()
             if isinstance(self.auth, ClientCredentials | RefreshToken):
-                self._token = None
                 if self._secrets != before:
                     self._refresh = None
-                await self._read_token(self.auth)
+                await self._read_token()
                 return True
             if self._secrets == before:
                 return False
@@ -88,18 +92,26 @@ class Credentials:
             text = text.replace(secret, "***")
         return text
 
+    def _secrets_are_old(self) -> bool:
+        now = self.clock.monotonic()
+        return self._read_at is None or now - self._read_at >= SECRET_SECONDS
+
+    def _token_is_old(self) -> bool:
+        if not isinstance(self.auth, ClientCredentials | RefreshToken):
+            return False
+        return self._token is None or self.clock.now() >= self._renew_at
+
     async def _read_secrets(self) -> None:
         now = self.clock.monotonic()
-        if self._read_at is not None and now - self._read_at < SECRET_SECONDS:
-            return
         names = secret_names(self.auth)
         self._secrets = {
             place: await asyncio.to_thread(self.secret, name) for place, name in names.items()
         }
         self._read_at = now
 
-    async def _read_token(self, auth: ClientCredentials | RefreshToken) -> None:
-        if self._token is not None and self.clock.now() < self._renew_at:
+    async def _read_token(self) -> None:
+        auth = self.auth
+        if not isinstance(auth, ClientCredentials | RefreshToken):
             return
         token = read_token(await self.send(token_request(auth, self._secrets, self._refresh)))
         now = self.clock.now()

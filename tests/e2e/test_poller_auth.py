@@ -1,5 +1,6 @@
 """The poller and the secrets of its sources: sent, renewed, rotated, never shown."""
 
+import asyncio
 import io
 import logging
 from collections.abc import Iterator
@@ -11,7 +12,18 @@ from schemas.errors import SetupError, SluiceError
 from services import logs
 from services.poller.run import plans_of
 from tests.support.api import Api, Call, Reply, TokenEndpoint, page, serving
-from tests.support.poller_shell import ORDERS, PAGED, PATH, ids, poll_once, rows, slowed
+from tests.support.poller_shell import (
+    ORDERS,
+    PAGED,
+    PATH,
+    ids,
+    poll_once,
+    poll_while,
+    row_of,
+    rows,
+    slowed,
+    until,
+)
 from tests.support.polling import MemoryLog, ports_of, settings_of
 
 pytestmark = pytest.mark.enable_socket
@@ -139,6 +151,28 @@ def test_a_token_that_is_refused_twice_is_a_setup_error(api: Api, log: MemoryLog
             settings_of(api.url, PAGED, auth=credentials(api)),
         )
     assert len(api.of(PATH)) == len(tokens.issued) == 2
+
+
+def test_a_stream_that_is_always_refused_leaves_the_others_their_token(
+    api: Api, log: MemoryLog
+) -> None:
+    """Even while no new one can be had."""
+    tokens = TokenEndpoint()
+    api.route("/token", lambda call: page({}, 500) if tokens.issued else tokens(call))
+    api.route(PATH, lambda call: page(rows(1), 200 if tokens.admits(call) else 401))
+    api.route("/forbidden", page({}, 401))
+    forbidden = {"stream": "shop.forbidden", "path": "forbidden", "every": "100ms"}
+    ports = ports_of(log, "shop.orders", "shop.forbidden", secrets=SECRETS)
+
+    async def during(_: asyncio.Event) -> None:
+        await until(lambda: len(api.of("/token")) > 1)
+        before = len(api.of(PATH))
+        await until(lambda: len(api.of(PATH)) > before + 5)
+
+    orders = {**ORDERS, "every": "50ms"}
+    poll_while(ports, settings_of(api.url, orders, forbidden, auth=credentials(api)), during)
+    assert row_of(ports).failures == 0
+    assert row_of(ports, "shop.forbidden").records == 0
 
 
 def test_a_rotating_refresh_token_is_followed(api: Api, log: MemoryLog) -> None:
