@@ -42,7 +42,7 @@ project = "chaos"
 
 [kafka]
 embedded = true
-partitions = 2
+partitions = {partitions}
 options = {{ "session.timeout.ms" = 6000, "heartbeat.interval.ms" = 500 }}
 
 [gateway]
@@ -66,7 +66,9 @@ secrets = ["file:shop.secret"]
 verify = {{ scheme = "standard_webhooks" }}
 stream = "shop.orders"
 event_id = "{{webhook-id}}"
+"""
 
+_POLLED = """
 [sources.crm]
 kind = "rest"
 base_url = "{api}"
@@ -252,12 +254,17 @@ class Site:
 
 
 @contextmanager
-def standing(root: Path, api: str = "http://127.0.0.1:9", **loader: float) -> Iterator[Site]:
-    """A new project in ``root``, applied, its broker and warehouse (with faults) running."""
+def standing(
+    root: Path, api: str | None = "http://127.0.0.1:9", partitions: int = 2, **loader: float
+) -> Iterator[Site]:
+    """A new project in ``root``, applied, its broker and warehouse (with faults) running.
+
+    ``api``: where the polled source is; None: there is none.
+    """
     root.mkdir(parents=True, exist_ok=True)
     names = ("gateway", "gateway_admin", "poller_admin", "loader_admin")
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
-    _write(root, ports, api, {"age_seconds_max": 1, "rows_max": 2000, **loader})
+    numbers = dict(zip(names, free_ports(len(names)), strict=True)) | {"partitions": partitions}
+    _write(root, numbers, api, {"age_seconds_max": 1, "rows_max": 2000, **loader})
     settings, clock = load(root), SystemClock()
     kafka = EmbeddedKafka(settings.state / "kafka")
     warehouse = EmbeddedWarehouse(
@@ -266,7 +273,7 @@ def standing(root: Path, api: str = "http://127.0.0.1:9", **loader: float) -> It
     with embedded(settings, clock, lambda _: Parts(kafka, warehouse)) as endpoints:
         project = Project(settings, endpoints, clock)
         apply_project(project)
-        site = Site(root, project, kafka, warehouse, ports["gateway"])
+        site = Site(root, project, kafka, warehouse, numbers["gateway"])
         try:
             yield site
         finally:
@@ -274,14 +281,19 @@ def standing(root: Path, api: str = "http://127.0.0.1:9", **loader: float) -> It
                 session.close()  # type: ignore[attr-defined] # the Snowflake adapter's
 
 
-def _write(root: Path, ports: Mapping[str, int], api: str, loader: Mapping[str, float]) -> None:
+def _write(
+    root: Path, numbers: Mapping[str, int], api: str | None, loader: Mapping[str, float]
+) -> None:
     lines = "\n".join(f"{name} = {value}" for name, value in loader.items())
-    text = _SETTINGS.format(**ports, loader=lines, api=api, path=CONTACTS_PATH, page_rows=PAGE_ROWS)
+    text = _SETTINGS.format(**numbers, loader=lines)
+    if api is not None:
+        text += _POLLED.format(api=api, path=CONTACTS_PATH, page_rows=PAGE_ROWS)
     (root / "sluice.toml").write_text(text)
     (root / "shop.secret").write_text(SECRET)
     (root / "contracts").mkdir(exist_ok=True)
     (root / "contracts" / "orders.py").write_text(_ORDERS)
-    (root / "contracts" / "contacts.py").write_text(_CONTACTS)
+    if api is not None:
+        (root / "contracts" / "contacts.py").write_text(_CONTACTS)
 
 
 def kill_now(pid: int | None) -> bool:
