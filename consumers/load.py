@@ -66,8 +66,9 @@ def load_once(ports: LoadPorts, state: LoadState, policy: LoadPolicy) -> None:
 def drain_once(ports: LoadPorts, state: LoadState) -> None:
     """Towards a stop: close every batch, whatever its age, and take the receipts.
 
-    Polls nothing: 3. and 4. of :func:`load_once` only.
+    Polls nothing: 3. and 4. of :func:`load_once` only. Waits for one report in vain, not for more.
     """
+    state.draining = True
     close_due(ports, state, FlushPolicy(rows_max=0, bytes_max=0, age_max=0))
     for answer in ports.lanes.finished():
         if not isinstance(answer, Claimed):
@@ -230,7 +231,9 @@ def _settle(ports: LoadPorts, state: LoadState, receipt: Receipt) -> None:
             "batch": plan.batch,
         },
     )
-    _report(ports, plan, receipt)
+    if not state.mute:
+        told = _report(ports, plan, receipt)
+        state.mute = state.draining and not told
     count_committed(ports, batch, plan, receipt)
 
 
@@ -267,7 +270,7 @@ def _dissolve(ports: LoadPorts, state: LoadState, plan: LoadPlan, error: Excepti
     give_up(ports, state, state.ownership.of_topic(plan.topic), error)
 
 
-def _report(ports: LoadPorts, plan: LoadPlan, receipt: Receipt) -> None:
+def _report(ports: LoadPorts, plan: LoadPlan, receipt: Receipt) -> bool:
     """Tell the control plane. The ledger has it all, so a failure here is only noted."""
     report = {
         "batch": plan.batch,
@@ -293,3 +296,5 @@ def _report(ports: LoadPorts, plan: LoadPlan, receipt: Receipt) -> None:
         ports.publisher.publish([Record(REPORTS, orjson.dumps(report), plan.topic.encode())])
     except (TransientError, SetupError) as error:
         ports.note("report_failed", {"batch": plan.batch, "error": str(error)})
+        return False
+    return True

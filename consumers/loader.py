@@ -54,6 +54,8 @@ class LoadState:
     open: dict[str, Batch] = field(default_factory=dict)
     loading: dict[str, tuple[LoadPlan, Batch]] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
+    draining: bool = False  # towards a stop
+    mute: bool = False  # no more reports: one was refused while draining
 
     @property
     def idle(self) -> bool:

@@ -20,9 +20,18 @@ from services.monitor.server import Admin, routes
 from services.monitor.watch import Watch
 from services.poller.progress import UNHEALTHY, Board, Progress, StreamState
 from services.poller.run import run as poll
-from services.run import UNREADY_TRIES, Stop, Supervision, run_loop, stop_on_signals
+from services.run import (
+    UNREADY_TRIES,
+    Stop,
+    Supervision,
+    leave_in_time,
+    run_loop,
+    stop_on_signals,
+)
 
 BEAT_SECONDS = 1.0
+LEAVE_MARGIN_SECONDS = 4.0  # to leave the group and close sessions, after what is waited for
+POLLER_LEAVE_SECONDS = 20.0  # an answer and a transaction
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIRST = "waits for its first page"
 QUIET = frozenset({"committed", "delivering"})
@@ -37,8 +46,12 @@ class Watched:
 
 
 @contextmanager
-def watched(project: Project, role: str, port: int) -> Iterator[Watched]:
-    """Health, metrics and the stop flag of a process, until the exit. Raises SetupError."""
+def watched(project: Project, role: str, leave_seconds: float) -> Iterator[Watched]:
+    """Health, metrics and the stop flag of a process, until the exit. Raises SetupError.
+
+    The process ends soon after it has been stopped for ``leave_seconds``, whatever still hangs.
+    """
+    port: int = getattr(project.settings.admin, f"{role}_port")
     health = Health(project.clock, (role,))
     metrics = project.metrics
     watch = Watch(health, metrics)
@@ -47,7 +60,7 @@ def watched(project: Project, role: str, port: int) -> Iterator[Watched]:
     structlog.get_logger(role).info("admin port open", port=admin.port)
     stop = Stop()
     try:
-        with stop_on_signals(stop):
+        with stop_on_signals(stop), leave_in_time(stop, leave_seconds + LEAVE_MARGIN_SECONDS):
             yield Watched(health, stop)
     finally:
         admin.close()
@@ -55,9 +68,11 @@ def watched(project: Project, role: str, port: int) -> Iterator[Watched]:
 
 def run_gateway(project: Project) -> ExitCode:
     """Serve webhooks until SIGTERM; then answer all that wait, and leave."""
-    with watched(project, "gateway", project.settings.admin.gateway_port) as here:
+    settings = project.settings.gateway
+    longest = settings.body_seconds_max + 2 * settings.ack_seconds_max
+    with watched(project, "gateway", longest) as here:
         _ = project.webhooks, project.encoders  # what is wrong with them is said before listening
-        listener = listen(project.settings.gateway)
+        listener = listen(settings)
         host, port = listener.getsockname()[:2]
         structlog.get_logger("gateway").info("listening", host=host, port=port)
         uvloop.run(_gateway(project, here, listener))
@@ -90,7 +105,7 @@ async def _beat(
 
 def run_poller(project: Project, *, once: bool = False) -> ExitCode:
     """Poll until SIGTERM, or every stream ``once``; pages under way are finished."""
-    with watched(project, "poller", project.settings.admin.poller_port) as here:
+    with watched(project, "poller", POLLER_LEAVE_SECONDS) as here:
         uvloop.run(_poller(project, here, once=once))
     return ExitCode.OK
 
@@ -136,7 +151,7 @@ def _why_unready(row: Progress) -> str:
 
 def run_loader(project: Project) -> ExitCode:
     """Load until SIGTERM; then finish the batches under way, or leave them to the next."""
-    with watched(project, "loader", project.settings.admin.loader_port) as here:
+    with watched(project, "loader", project.settings.loader.drain_seconds) as here:
         ports = project.load_ports(noting(here.health))
         state, policy = project.load_state(), project.load_policy
         under = Supervision(here.health, project.metrics, project.clock, here.stop)

@@ -14,6 +14,7 @@ import os
 import random
 import select
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,6 +159,32 @@ def stop_on_signals(stop: Stop) -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def leave_in_time(stop: Stop, seconds: float) -> Iterator[None]:
+    """Inside, the process ends ``seconds`` after the stop, whatever still waits for others.
+
+    Nothing is lost by it: what has not been committed is done again, as after a kill.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(SLICE_SECONDS):
+            if done.is_set():
+                return
+        if not done.wait(seconds):
+            structlog.get_logger(__name__).error(
+                "stopping took too long; what was under way is left to the next start",
+                seconds=seconds,
+            )
+            os._exit(ExitCode.UNREACHABLE)
+
+    threading.Thread(target=watch, name="leave", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 @dataclass(frozen=True, slots=True)

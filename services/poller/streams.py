@@ -17,6 +17,7 @@ from services.poller.asking import Asker, Call
 from services.poller.ports import CURSORS_TOPIC, PollPorts, cursor_key
 from services.poller.progress import Progress
 
+STOP_SECONDS_MAX = 10.0  # that an answer may still take after the stop
 _MICROS = 1_000_000
 T = TypeVar("T")
 
@@ -108,7 +109,7 @@ class Stream:
         self._show()
 
     async def _answer(self, request: Request) -> Response:
-        """The answer; a stop ends waiting at once, but lets a request in flight finish."""
+        """The answer; a stop ends waiting at once, but gives a request in flight a while."""
         if self.stop.is_set():
             raise StoppedError
         call = Call(self.name, self.stop)
@@ -117,6 +118,9 @@ class Stream:
         try:
             await asyncio.wait({asked, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not asked.done() and not call.in_flight:
+                raise StoppedError
+            await asyncio.wait({asked}, timeout=STOP_SECONDS_MAX)
+            if not asked.done():
                 raise StoppedError
             return await asked
         finally:

@@ -3,12 +3,13 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 
 import pytest
 
 from services.embedded.process import Process
+from services.exit_codes import ExitCode
 from tests.support.orders import check, loaded, produce, producing
 from tests.support.project import Site, kill_now, standing, until
 from tests.support.senders import Delivery, Fate, order, post_once
@@ -216,11 +217,31 @@ def test_a_loader_is_stopped_in_time_even_if_the_warehouse_hangs(site: Site, tel
         check(site, made)
 
 
-def stopped(process: Process) -> float:
-    """TERM; the seconds until it has ended by itself, in good order."""
+def test_every_process_is_stopped_in_time_even_if_the_broker_is_away(
+    site: Site, tell: Tell
+) -> None:
+    """With two loads under way, whose end is to be told: of orders, and of their dead letters."""
+    with site.up() as members:
+        loaded(site, produce(site, 10), HEAL_SECONDS)
+        site.faults({"match": "^COPY", "action": "delay", "times": 2, "seconds": 4})
+        made = produce(site, 100)
+        site.produce(order("bad", Fate.JUDGE))
+        time.sleep(2 * AGE_SECONDS + 1)
+        site.kafka.kill()
+        for role, member in members.items():
+            seconds = stopped(member.process, {ExitCode.OK, ExitCode.UNREACHABLE})
+            tell(f"{role} stopped in {seconds:.1f} s")
+        site.kafka.revive()
+    with site.up("loader"):
+        loaded(site, made, 60)
+        check(site, made)
+
+
+def stopped(process: Process, codes: Collection[int] = (ExitCode.OK,)) -> float:
+    """TERM; the seconds until it has ended by itself, in good order, before it would be killed."""
     began = time.monotonic()
     process.stop()
-    assert process.exit_code == 0
+    assert process.exit_code in codes
     return time.monotonic() - began
 
 

@@ -12,7 +12,7 @@ from consumers.audit import AuditPorts, audit_once
 from consumers.batching import FlushPolicy
 from consumers.books import Books
 from consumers.breaker import Breaker
-from consumers.load import load_once
+from consumers.load import drain_once, load_once
 from consumers.loader import LoadPolicy, LoadPorts, LoadState
 from consumers.stream import LoadStream
 from producers.encode import StreamEncoder
@@ -242,3 +242,8 @@ class Loader:
         while self.world.clock.monotonic() < end:
             self.turn()
             self.world.clock.sleep(0.05)
+
+    def drain(self) -> None:
+        """As after SIGTERM."""
+        while not self.state.idle:
+            drain_once(self.ports, self.state)
