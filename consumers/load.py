@@ -7,6 +7,7 @@ import orjson
 
 from consumers.batching import Batch, FlushPolicy, Span
 from consumers.breaker import BreakerOpenError
+from consumers.gaps import tell_holes, without_gaps
 from consumers.load_plan import plan_load
 from consumers.loader import STOPPED_SECONDS, LoadPolicy, LoadPorts, LoadState, give_up
 from consumers.measure import count_committed, tell_state
@@ -40,7 +41,7 @@ def load_once(ports: LoadPorts, state: LoadState, policy: LoadPolicy) -> None:
     The effects happen in this order, so that a crash between any two of them repeats work and
     never loses or doubles an event:
 
-    1. Poll. Give up what was revoked.
+    1. Poll. Give up what was revoked, and what was left out on the way.
     2. Publish the dead letters of what was read. Durable on return.
     3. Hand closed batches to the lanes: PUT, then COPY, ledger and fence in one transaction.
     4. For the loads that have committed: remember their keys, commit the positions, report.
@@ -86,10 +87,7 @@ def _change_owners(ports: LoadPorts, state: LoadState, polled: Polled) -> None:
         for topic, batch in list(state.open.items()):
             _replace_open(state, topic, batch.without(polled.revoked))
     state.ownership.assign(polled.assigned)
-    for partition, why in polled.gone.items():
-        name = f"{partition.topic}/{partition.number}"
-        ports.note("log_hole", {"partition": name, "why": why})
-        give_up(ports, state, [partition], STOPPED_SECONDS)
+    tell_holes(ports, state, polled.gone)
 
 
 def _replace_open(state: LoadState, topic: str, batch: Batch | None) -> None:
@@ -100,7 +98,7 @@ def _replace_open(state: LoadState, topic: str, batch: Batch | None) -> None:
 
 
 def _by_topic(ports: LoadPorts, state: LoadState, runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs that count: of owned partitions, from their position on."""
+    """The runs that count: of owned partitions, from their position on, nothing left out."""
     found: dict[str, list[Run]] = {}
     for run in runs:
         if state.ownership.owned(run.partition):
@@ -108,8 +106,9 @@ def _by_topic(ports: LoadPorts, state: LoadState, runs: Sequence[Run]) -> dict[s
             if fresh is not run:
                 topic, number = run.partition.topic, str(run.partition.number)
                 ports.metrics.count("load_offset_overlaps", stream=topic, partition=number)
-            if len(fresh):
-                found.setdefault(run.partition.topic, []).append(fresh)
+            whole = without_gaps(ports, state, fresh) if len(fresh) else None
+            if whole is not None:
+                found.setdefault(run.partition.topic, []).append(whole)
     return found
 
 

@@ -54,6 +54,7 @@ class LoadState:
     open: dict[str, Batch] = field(default_factory=dict)
     loading: dict[str, tuple[LoadPlan, Batch]] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
+    explained: dict[Partition, float] = field(default_factory=dict)  # gaps; monotonic seconds
     draining: bool = False  # towards a stop
     mute: bool = False  # no more reports: one was refused while draining
 

@@ -1,0 +1,81 @@
+"""Offsets that a poll left out: markers of transactions, or messages that somebody lost."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from consumers.loader import STOPPED_SECONDS, LoadPorts, LoadState, give_up
+from schemas.errors import SetupError, TransientError
+from schemas.events import Partition, Run
+
+MARKER = 1  # offsets that the end of a transaction takes
+QUIET_SECONDS = 60.0  # after a gap that was explained: a compacted topic is full of them
+
+
+def wide_gap(run: Run, position: int) -> tuple[int, int] | None:
+    """The first ``[first, after)`` that is left out and more than a transaction's marker."""
+    offsets = run.offsets
+    if int(offsets[-1]) - position + 1 - len(run) <= MARKER:  # most often nothing is missing
+        return None
+    before = np.concatenate([[position - 1], offsets[:-1]])
+    wide = np.flatnonzero(offsets - before > MARKER + 1)
+    if not len(wide):
+        return None
+    return int(before[wide[0]]) + 1, int(offsets[wide[0]])
+
+
+def without_gaps(ports: LoadPorts, state: LoadState, run: Run) -> Run | None:
+    """The run; None if it left out a message that the log still shows.
+
+    Its partition is then read again from where the warehouse stands. What a second reader does
+    not see either is explained: markers, aborted transactions, compaction. One look a minute and
+    partition.
+    """
+    now = ports.clock.monotonic()
+    if now < state.explained.get(run.partition, float("-inf")) + QUIET_SECONDS:
+        return run
+    gap = wide_gap(run, state.ownership.held[run.partition].position)
+    if gap is None:
+        return run
+    name = f"{run.partition.topic}/{run.partition.number}"
+    try:
+        seen = sum(len(found) for found in ports.reader.read(run.partition, *gap))
+    except (TransientError, SetupError) as error:
+        ports.note("read_failed", {"partition": name, "error": str(error)})
+        give_up(ports, state, [run.partition], error)
+        return None
+    if not seen:
+        state.explained[run.partition] = now
+        return run
+    why = f"offsets [{gap[0]}, {gap[1]}) were left out, but the log has {seen} messages there"
+    ports.note("offset_gap", {"partition": name, "error": why})
+    _count(ports, "load_offset_gaps", run.partition)
+    give_up(ports, state, [run.partition], TransientError(why, where=name))
+    return None
+
+
+def tell_holes(ports: LoadPorts, state: LoadState, gone: Mapping[Partition, str]) -> None:
+    """Positions that the log does not have: deleted before they were read, or never written."""
+    for partition, why in gone.items():
+        name = f"{partition.topic}/{partition.number}"
+        ports.note("log_hole", {"partition": name, "why": why})
+        _count_hole(ports, state, partition)
+        give_up(ports, state, [partition], STOPPED_SECONDS)
+
+
+def _count_hole(ports: LoadPorts, state: LoadState, partition: Partition) -> None:
+    held = state.ownership.held.get(partition)
+    if held is None:
+        return
+    try:
+        first, end = ports.reader.bounds(partition)
+    except (TransientError, SetupError):
+        return  # it is told again with the next try
+    if held.position > end:
+        _count(ports, "load_offset_rewinds", partition)
+    elif held.position < first:
+        _count(ports, "load_offset_gaps", partition)
+
+
+def _count(ports: LoadPorts, name: str, partition: Partition) -> None:
+    ports.metrics.count(name, stream=partition.topic, partition=str(partition.number))
