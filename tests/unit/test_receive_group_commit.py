@@ -31,7 +31,7 @@ class FakeProducer:
         self._lock = threading.Condition()
 
     def produce(
-        self, topic: str, value: bytes, key: bytes | None, *, headers: Any, on_delivery: Any
+        self, topic: str, value: bytes, key: bytes | None, *, on_delivery: Any, headers: Any = None
     ) -> None:
         if self.refusal is not None:
             raise KafkaException(self.refusal)
@@ -56,9 +56,6 @@ class FakeProducer:
     def list_topics(self, *, timeout: float) -> None:
         self.asked = timeout
         raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
-
-    def flush(self, timeout: float) -> None:
-        self.poll(timeout)
 
     def purge(self) -> None:
         self.hold.set()

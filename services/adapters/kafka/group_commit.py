@@ -1,7 +1,6 @@
 """The gateway's way into Kafka: the records of one event-loop turn are produced together."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,32 +12,39 @@ from schemas.events import Record
 from services.adapters.kafka.clients import Alarm, ClientConfig, message_bytes_max, producer
 from services.adapters.kafka.errors import kafka_error, oversized, translated
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.001  # between two polls while reports are outstanding
+IDLE_SECONDS = 0.5  # and while none are: what librdkafka says of its brokers must not pile up
+CLOSE_SECONDS = 0.005
 DEAD_LETTER_BYTES_MAX = 8_388_608  # what the topics of dead letters take
 WHERE = "gateway producer"
 
-Done = tuple["_Waiter", KafkaError | None]
 MakeProducer = Callable[..., tuple[Producer, Alarm]]
 
 
 class _Waiter:
-    """One call of publish. Touched by the event loop's thread only, but for :meth:`delivered`."""
+    """One call of publish, until every record of it is reported."""
 
     __slots__ = ("error", "future", "left", "sink")
 
-    def __init__(self, future: asyncio.Future[None], left: int, sink: list[Done]) -> None:
+    def __init__(self, future: asyncio.Future[None], left: int, sink: "GroupCommit") -> None:
         self.future = future
         self.left = left
         self.error: SluiceError | None = None
         self.sink = sink
 
     def delivered(self, error: KafkaError | None, _message: Message) -> None:
-        """Called by librdkafka in the polling thread for every record."""
-        self.sink.append((self, error))
+        """Called by librdkafka, in a poll, for every record."""
+        if error is not None:
+            self.error = self.error or self.sink.failure(error)
+        self.settle(1, reported=error is None)
 
-    def tell(self) -> None:
-        """All records have an answer: so has the call."""
-        if self.future.done():
+    def settle(self, count: int, *, reported: bool = False) -> None:
+        """So many records have an answer; with the last of them the call has."""
+        sink = self.sink
+        sink.pending -= count
+        sink.reported = sink.reported or reported
+        self.left -= count
+        if self.left or self.future.done():
             return
         if self.error is None:
             self.future.set_result(None)
@@ -49,8 +55,10 @@ class _Waiter:
 class GroupCommit:
     """An idempotent producer with acks=all. Fits :class:`services.gateway.ports.Sink`.
 
-    Publishers of one event-loop turn go to librdkafka together; one thread polls it, and wakes
-    the loop once for all delivery reports that a poll brought, instead of once a record.
+    Publishers of one event-loop turn go to librdkafka together, and the loop itself polls it for
+    the delivery reports: after each turn that produced, and every millisecond while some are
+    outstanding. A thread that polls has to take the interpreter's lock from the loop for every
+    single report (docs/adr/0010).
 
     A publisher that gets TransientError does not know whether its records were written: it may
     still happen until ``seconds_max`` is over. That is at-least-once; the event id removes the
@@ -63,12 +71,13 @@ class GroupCommit:
         self.record_bytes_max = message_bytes_max(client)
         self.dead_letter_bytes_max = max(self.record_bytes_max, DEAD_LETTER_BYTES_MAX)
         self.pending = 0
+        self.reported = False  # whether a record was written since the alarm was looked at
         self._seconds_max = seconds_max
         self._make = partial(
             make,
             client,
             WHERE,
-            linger_ms=0,  # the turn of the loop is the batch; waiting longer gained nothing
+            linger_ms=1,  # the turn of the loop is the batch; waiting longer gained nothing
             message_timeout_ms=round(seconds_max * 1000),
             message_max_bytes=self.dead_letter_bytes_max,
             delivery_report_only_error=False,
@@ -76,10 +85,8 @@ class GroupCommit:
         self._producer, self._alarm = self._make()
         self._broken = False
         self._buffer: list[tuple[_Waiter, Sequence[Record]]] = []
-        self._done: list[Done] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closing: float | None = None
-        self._thread = threading.Thread(target=self._poll, name="gateway-producer", daemon=True)
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     async def open(self, seconds_max: float) -> None:
         """Connect and learn of the topics; a broker that is away is found out by publishing."""
@@ -88,13 +95,10 @@ class GroupCommit:
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Durable on return. Raises TransientError or SetupError if not all are known to be."""
-        if self._closing is not None:
+        if self._closed:
             raise TransientError("the producer is closed")
         loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-            self._thread.start()
-        waiter = _Waiter(loop.create_future(), len(records), self._done)
+        waiter = _Waiter(loop.create_future(), len(records), self)
         self.pending += len(records)
         if not self._buffer:
             loop.call_soon(self._flush)
@@ -108,71 +112,50 @@ class GroupCommit:
         )
         for waiter, records in buffer:
             if waiter.future.cancelled():
-                self._settle_some(waiter, len(records))
+                waiter.settle(len(records))
             else:
                 self._produce(waiter, records)
+        self._poll()
 
     def _produce(self, waiter: _Waiter, records: Sequence[Record]) -> None:
         produce, delivered = self._producer.produce, waiter.delivered
-        for index, record in enumerate(records):
+        for index, (topic, value, key, headers) in enumerate(records):
             try:
-                produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    headers=list(record.headers) or None,
-                    on_delivery=delivered,
-                )
+                if headers:
+                    produce(topic, value, key, on_delivery=delivered, headers=list(headers))
+                else:
+                    produce(topic, value, key, on_delivery=delivered)
             except BufferError:
                 failure: SluiceError = TransientError("the producer's queue is full", retry_after=1)
             except KafkaException as error:
-                failure = self._failure(kafka_error(error))
+                failure = self.failure(kafka_error(error))
             else:
                 continue
             waiter.error = failure
-            self._settle_some(waiter, len(records) - index)
+            waiter.settle(len(records) - index)
             return
 
     def _poll(self) -> None:
-        """The polling thread."""
-        while self._closing is None:
-            self._producer.poll(POLL_SECONDS)
-            self._report()
-            if self._broken:
-                self._renew()
-        self._producer.flush(self._closing)
-        self._producer.purge()  # what is still there is reported as failed
-        self._producer.poll(0)
-        self._report()
-
-    def _report(self) -> None:
-        if not self._done or self._loop is None:
-            return
-        done = self._done[:]
-        self._done.clear()  # only this thread appends, and not now
+        """Take the reports that are there, and come back for the others."""
+        if self._timer is not None:
+            self._timer.cancel()
         try:
-            self._loop.call_soon_threadsafe(self._settle, done)
-        except RuntimeError:  # the loop has ended, and with it all who waited
-            self._closing = 0.0
+            self._take_reports(0)
+        finally:
+            if not self._closed:
+                seconds = POLL_SECONDS if self.pending else IDLE_SECONDS
+                self._timer = asyncio.get_running_loop().call_later(seconds, self._poll)
 
-    def _settle(self, done: Sequence[Done]) -> None:
-        self.pending -= len(done)
-        for waiter, error in done:
-            if error is not None and waiter.error is None:
-                waiter.error = self._failure(error)
-            waiter.left -= 1
-            if not waiter.left:
-                waiter.tell()
-        if self._alarm.refusal is not None and any(error is None for _, error in done):
+    def _take_reports(self, seconds: float) -> None:
+        self._producer.poll(seconds)
+        if self.reported and self._alarm.refusal is not None:
             self._alarm.taken()  # it has healed
+        self.reported = False
+        if self._broken:
+            self._renew()
 
-    def _settle_some(self, waiter: _Waiter, count: int) -> None:
-        self.pending -= count
-        waiter.left -= count
-        if not waiter.left:
-            waiter.tell()
-
-    def _failure(self, error: KafkaError) -> SluiceError:
+    def failure(self, error: KafkaError) -> SluiceError:
+        """What a failed record means to its publisher."""
         self._broken = self._broken or error.fatal()
         if oversized(error):
             return SetupError(
@@ -195,11 +178,17 @@ class GroupCommit:
         self._broken = False
         broken.purge()
         broken.poll(0)
-        self._report()
 
     async def close(self, seconds_max: float) -> None:
-        """Wait for what is pending, at most this long, then end."""
-        started = self._loop is not None
-        self._closing = seconds_max
-        if started:
-            await asyncio.to_thread(self._thread.join, seconds_max + 1)
+        """Wait for what is pending, at most this long, then give it up."""
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds_max
+        while self.pending and loop.time() < end:
+            await asyncio.sleep(CLOSE_SECONDS)
+            self._take_reports(0)
+        if self.pending:
+            self._producer.purge()  # reported as failed
+            self._take_reports(CLOSE_SECONDS)
+        if self._timer is not None:
+            self._timer.cancel()
