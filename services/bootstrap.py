@@ -39,6 +39,7 @@ from services.adapters.kafka import (
 from services.adapters.kafka.group_commit import GroupCommit
 from services.adapters.lanes import ThreadLanes
 from services.adapters.metrics import PrometheusMetrics
+from services.adapters.refresh_tokens import FileRefreshTokens
 from services.adapters.registry import FileRegistry, HttpRegistry, Registry
 from services.adapters.seen_keys import SegmentStores
 from services.embedded.stack import Endpoints, embedded
@@ -245,6 +246,7 @@ class Project:
             encoders=self.encoders,
             dead_letters=self.dead_letters.records,
             secret=self.secret,
+            refresh_tokens=FileRefreshTokens(self.settings.state / "tokens"),
         )
 
     def load_ports(self, note: Note) -> LoadPorts:

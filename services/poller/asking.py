@@ -49,7 +49,12 @@ class Asker:
 
     def __post_init__(self) -> None:
         self.credentials = Credentials(
-            self.source.auth, self.ports.secret, self._send_for_token, self.ports.clock
+            self.source.auth,
+            self.name,
+            self.ports.secret,
+            self._send_for_token,
+            self.ports.refresh_tokens,
+            self.ports.clock,
         )
         self._slots = asyncio.Semaphore(self.source.concurrency)
         self._doubtful_slots = asyncio.Semaphore(max(1, self.source.concurrency // 2))

@@ -17,7 +17,9 @@ from producers.auth import (
     token_request,
 )
 from producers.exchange import Request, Response
+from schemas.errors import TransientError
 from schemas.ports import Clock
+from services.poller.ports import RefreshTokens
 
 SECRET_SECONDS = 300.0  # a secret that was changed is picked up after this, or after a 401
 MARGIN_SECONDS_MAX = 60.0  # a token is renewed this long before its end, or a quarter of its life
@@ -39,8 +41,10 @@ class Credentials:
     """How one source knows us; shared by its streams."""
 
     auth: Auth
+    source: str
     secret: Callable[[str], str]
     send: Send  # for the token endpoint
+    kept: RefreshTokens
     clock: Clock
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _secrets: dict[str, str] = field(default_factory=dict, init=False, repr=False)
@@ -113,16 +117,31 @@ class Credentials:
         auth = self.auth
         if not isinstance(auth, ClientCredentials | RefreshToken):
             return
+        if isinstance(auth, RefreshToken) and self._refresh is None:
+            self._refresh = await asyncio.to_thread(self.kept.read, self.source, self._configured)
         token = read_token(await self.send(token_request(auth, self._secrets, self._refresh)))
         now = self.clock.now()
         life = max(0, token.expires_at - now)
         self._renew_at = token.expires_at - int(min(MARGIN_SECONDS_MAX * _MICROS, life / 4))
         self._token = token
         self._generation += 1
-        if token.refresh is not None and token.refresh != self._refresh:
-            if isinstance(auth, RefreshToken) and token.refresh != self._secrets["refresh_token"]:
-                structlog.get_logger().warning(
-                    "the source replaced its refresh token; the new one is kept in memory only",
-                    token_url=auth.token_url,
-                )
-            self._refresh = token.refresh
+        if isinstance(auth, RefreshToken) and token.refresh is not None:
+            await self._keep(token.refresh)
+
+    @property
+    def _configured(self) -> str:
+        return self._secrets["refresh_token"]
+
+    async def _keep(self, token: str) -> None:
+        """Use this refresh token from now on, after restarts too."""
+        if token == (self._refresh or self._configured):
+            return
+        self._refresh = token
+        try:
+            await asyncio.to_thread(self.kept.write, self.source, self._configured, token)
+        except TransientError as error:
+            structlog.get_logger().warning(
+                "the source replaced its refresh token; the new one is kept in memory only",
+                source=self.source,
+                error=str(error),
+            )

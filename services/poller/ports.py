@@ -30,6 +30,16 @@ class Http(Protocol):
         """
 
 
+class RefreshTokens(Protocol):
+    """What sources gave in place of the configured refresh tokens, kept over restarts."""
+
+    def read(self, source: str, configured: str) -> str | None:
+        """The newest token that came in place of the configured one; None if there is none."""
+
+    def write(self, source: str, configured: str, token: str) -> None:
+        """Durable on return. Raises TransientError."""
+
+
 @dataclass(frozen=True, slots=True)
 class PollPorts:
     """The ports of the poller."""
@@ -42,4 +52,5 @@ class PollPorts:
     encoders: Mapping[str, Encoder]  # by stream
     dead_letters: Callable[[Sequence[Rejection]], Sequence[Record]]
     secret: Callable[[str], str]  # name -> text; may block
+    refresh_tokens: RefreshTokens
     board: Board = field(default_factory=Board)

@@ -4,12 +4,14 @@ import asyncio
 import io
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
 from schemas.errors import SetupError, SluiceError
 from services import logs
+from services.adapters.refresh_tokens import FileRefreshTokens
 from services.poller.run import plans_of
 from tests.support.api import Api, Call, Reply, TokenEndpoint, page, serving
 from tests.support.poller_shell import (
@@ -185,6 +187,45 @@ def test_a_rotating_refresh_token_is_followed(api: Api, log: MemoryLog) -> None:
     used = [call.form["refresh_token"] for call in api.of("/token")]
     assert len(used) >= 3
     assert used == [f"refresh-{n}" for n in range(len(used))]
+
+
+def test_a_rotated_refresh_token_is_kept_over_a_restart_until_another_one_is_configured(
+    api: Api, log: MemoryLog, tmp_path: Path
+) -> None:
+    guarded(api, TokenEndpoint(life=60, rotate=True))
+    auth = {**credentials(api), "kind": "oauth2_refresh_token", "refresh_token": "env:R"}
+    kept = FileRefreshTokens(tmp_path / "tokens")
+
+    def started(configured: str) -> list[str | None]:
+        ports = ports_of(log, "shop.orders", secrets=SECRETS | {"env:R": configured}, tokens=kept)
+        poll_once(ports, settings_of(api.url, PAGED, auth=auth))
+        return [call.form["refresh_token"] for call in api.of("/token")]
+
+    assert started("refresh-0") == ["refresh-0"]
+    assert started("refresh-0") == ["refresh-0", "refresh-1"]
+    (path,) = (tmp_path / "tokens").iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert started("refresh-2")[2:] == ["refresh-2"], "the configured one is new"
+    path.write_text("damaged")
+    assert started("refresh-3")[3:] == ["refresh-3"]
+
+
+def test_a_refresh_token_that_cannot_be_kept_is_told_and_used(
+    api: Api, log: MemoryLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = TokenEndpoint(life=0.2, rotate=True)
+    guarded(api, tokens)
+    auth = {**credentials(api), "kind": "oauth2_refresh_token", "refresh_token": "env:R"}
+    api.route(PATH, slowed(api.routes[PATH], 0.15))
+    (tmp_path / "tokens").write_text("a file where the folder should be")
+    ports = ports_of(
+        log, "shop.orders", secrets=SECRETS, tokens=FileRefreshTokens(tmp_path / "tokens")
+    )
+    poll_once(ports, settings_of(api.url, PAGED, auth=auth))
+    assert ids(log) == [1, 2, 3, 4]
+    said = capsys.readouterr().out
+    assert "kept in memory only" in said
+    assert "refresh-1" not in said
 
 
 def test_a_token_endpoint_that_refuses_is_a_setup_error(api: Api, log: MemoryLog) -> None:

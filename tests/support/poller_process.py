@@ -15,7 +15,7 @@ from services.adapters.kafka import KafkaTransactions, read_compacted
 from services.adapters.metrics import PrometheusMetrics
 from services.poller.ports import CURSORS_TOPIC, PollPorts
 from services.poller.run import run
-from tests.support.polling import settings_of
+from tests.support.polling import MemoryRefreshTokens, settings_of
 
 STREAM = {
     "stream": "shop.orders",
@@ -47,6 +47,7 @@ def ports(bootstrap: str) -> PollPorts:
         encoders={CONTRACT.stream: StreamEncoder(CONTRACT, 7)},
         dead_letters=DeadLetterWriter(8).records,
         secret=str,
+        refresh_tokens=MemoryRefreshTokens(),
     )
 
 

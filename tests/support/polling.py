@@ -21,7 +21,7 @@ from schemas.ports import Clock, Transactions
 from services.adapters.clock import SystemClock
 from services.adapters.http import open_http
 from services.adapters.metrics import MemoryMetrics
-from services.poller.ports import CURSORS_TOPIC, Http, PollPorts
+from services.poller.ports import CURSORS_TOPIC, Http, PollPorts, RefreshTokens
 from services.settings import Poller, Settings
 
 NOW = 1_700_000_000_000_000
@@ -152,12 +152,26 @@ def plain_letters(rejections: Sequence[Rejection]) -> list[Record]:
     ]
 
 
+class MemoryRefreshTokens:
+    """Port ``RefreshTokens`` for a test's length."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], str] = {}
+
+    def read(self, source: str, configured: str) -> str | None:
+        return self.kept.get((source, configured))
+
+    def write(self, source: str, configured: str, token: str) -> None:
+        self.kept[source, configured] = token
+
+
 def ports_of(
     log: MemoryLog,
     *streams: str,
     secrets: Mapping[str, str] | None = None,
     http: Callable[[Bounds], AbstractAsyncContextManager[Http]] | None = None,
     clock: Clock | None = None,
+    tokens: RefreshTokens | None = None,
 ) -> PollPorts:
     """The poller's ports: everything in memory but HTTP and time, which are real unless given."""
     clock = clock or SystemClock()
@@ -172,6 +186,7 @@ def ports_of(
         encoders=encoders,
         dead_letters=plain_letters,
         secret=lambda name: known[name],
+        refresh_tokens=tokens or MemoryRefreshTokens(),
     )
 
 
