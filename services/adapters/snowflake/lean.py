@@ -2,10 +2,8 @@
 
 Where pandas is installed, the connector imports it. We read rows and write Parquet with Polars, so
 that would only cost every process with a session 2.8 seconds of CPU at its start, and the memory.
-At each login it asks the metadata services of three clouds where it runs, for its telemetry.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +24,5 @@ def _hidden(*names: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-os.environ.setdefault(  # noqa: TID251 - the only switch there is
-    "SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true"
-)
 with _hidden(*UNUSED):
     import_module("snowflake.connector")

@@ -1,5 +1,6 @@
 """One lazily opened connection, with every statement recorded and every error translated."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -10,6 +11,7 @@ from snowflake.connector import errors
 from schemas.errors import TransientError
 from services.adapters.snowflake.errors import lost_connection, translated
 
+NO_DETECTION = "SNOWFLAKE_DISABLE_PLATFORM_DETECTION"
 ROWS_AT_ONCE = 1_000
 JSON_TYPES = frozenset({5, 9, 10})  # the connector's type codes of VARIANT, OBJECT and ARRAY
 
@@ -121,5 +123,7 @@ class Session:
 
     def _connected(self) -> Any:  # noqa: ANN401 - the connector has no types
         if self._connection is None:
+            # for its telemetry it would ask the metadata services of three clouds where it runs
+            os.environ.setdefault(NO_DETECTION, "true")  # noqa: TID251 - there is no other switch
             self._connection = snowflake.connector.connect(**self._arguments)
         return self._connection
