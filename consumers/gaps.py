@@ -49,7 +49,7 @@ def without_gaps(ports: LoadPorts, state: LoadState, run: Run) -> Run | None:
         return run
     why = f"offsets [{gap[0]}, {gap[1]}) were left out, but the log has {seen} messages there"
     ports.note("offset_gap", {"partition": name, "error": why})
-    _count(ports, "load_offset_gaps", run.partition)
+    ports.metrics.count("load_offset_gaps", **_labels(run.partition))
     give_up(ports, state, [run.partition], TransientError(why, where=name))
     return None
 
@@ -72,10 +72,10 @@ def _count_hole(ports: LoadPorts, state: LoadState, partition: Partition) -> Non
     except (TransientError, SetupError):
         return  # it is told again with the next try
     if held.position > end:
-        _count(ports, "load_offset_rewinds", partition)
+        ports.metrics.count("load_offset_rewinds", **_labels(partition))
     elif held.position < first:
-        _count(ports, "load_offset_gaps", partition)
+        ports.metrics.count("load_offset_gaps", **_labels(partition))
 
 
-def _count(ports: LoadPorts, name: str, partition: Partition) -> None:
-    ports.metrics.count(name, stream=partition.topic, partition=str(partition.number))
+def _labels(partition: Partition) -> dict[str, str]:
+    return {"stream": partition.topic, "partition": str(partition.number)}
