@@ -95,7 +95,7 @@ def loop(
     stream = contract(topic)
     arguments = embedded_arguments(Snowflake(embedded=True), connection) if connection else None
     if arguments is not None:
-        made = SnowflakeWarehouse(arguments, clock)
+        made = SnowflakeWarehouse(lambda: arguments, clock)
         made.execute("DROP TABLE IF EXISTS ORDERS")
         made.execute("DROP TABLE IF EXISTS SLUICE_OFFSETS")
         apply_tables(made, {topic: stream}, Changes())
@@ -103,7 +103,9 @@ def loop(
 
     def connect() -> Warehouse:
         return Counting(
-            FileWarehouse(folder) if arguments is None else SnowflakeWarehouse(arguments, clock),
+            FileWarehouse(folder)
+            if arguments is None
+            else SnowflakeWarehouse(lambda: arguments, clock),
             done,
         )
 

@@ -49,7 +49,9 @@ def without_gaps(ports: LoadPorts, state: LoadState, run: Run) -> Run | None:
         return run
     why = f"offsets [{gap[0]}, {gap[1]}) were left out, but the log has {seen} messages there"
     ports.note("offset_gap", {"partition": name, "error": why})
-    ports.metrics.count("load_offset_gaps", **_labels(run.partition))
+    ports.metrics.count(
+        "load_offset_gaps", stream=run.partition.topic, partition=str(run.partition.number)
+    )
     give_up(ports, state, [run.partition], TransientError(why, where=name))
     return None
 
@@ -71,11 +73,8 @@ def _count_hole(ports: LoadPorts, state: LoadState, partition: Partition) -> Non
         first, end = ports.reader.bounds(partition)
     except (TransientError, SetupError):
         return  # it is told again with the next try
+    stream, number = partition.topic, str(partition.number)
     if held.position > end:
-        ports.metrics.count("load_offset_rewinds", **_labels(partition))
+        ports.metrics.count("load_offset_rewinds", stream=stream, partition=number)
     elif held.position < first:
-        ports.metrics.count("load_offset_gaps", **_labels(partition))
-
-
-def _labels(partition: Partition) -> dict[str, str]:
-    return {"stream": partition.topic, "partition": str(partition.number)}
+        ports.metrics.count("load_offset_gaps", stream=stream, partition=number)

@@ -120,6 +120,14 @@ class Project:
             for name, config in self.webhook_configs.items()
         }
 
+    def refreshed(self, source: WebhookSource) -> WebhookSource:
+        """The source with the secrets of now; itself where they are the same. Raises SetupError."""
+        config = self.webhook_configs[source.name]
+        secrets = tuple(self.secret(name) for name in config.secrets)
+        if secrets == source.secrets:
+            return source
+        return make_source(source.name, config, secrets, self.plugins)
+
     @cached_property
     def rest_sources(self) -> dict[str, RestSource]:
         """The polled sources."""
@@ -201,9 +209,8 @@ class Project:
 
     # Warehouse
 
-    @cached_property
     def warehouse_arguments(self) -> dict[str, Any]:
-        """Arguments of the connector, secrets included: never log them."""
+        """Arguments of the connector, with the secrets of now: never log them."""
         from services.adapters import snowflake  # noqa: PLC0415 - see above
 
         settings = self.settings.snowflake

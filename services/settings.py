@@ -140,7 +140,7 @@ class Snowflake(Section):
         missing = [
             name
             for name in ("account", "user", "warehouse", "role", needs[self.auth])
-            if not getattr(self, name)
+            if not str(getattr(self, name) or "").strip()
         ]
         if missing:
             msg = f"snowflake.{missing[0]} is empty (auth = {self.auth!r} needs it)"

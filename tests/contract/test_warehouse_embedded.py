@@ -28,7 +28,7 @@ class Sql:
     def __init__(self, schema: str, **settings: int) -> None:
         self.server = shared_server()
         given = Snowflake(embedded=True, database=DATABASE, schema=schema, **settings)
-        self.session = Session(embedded_arguments(given, self.server.connection))
+        self.session = Session(lambda: embedded_arguments(given, self.server.connection))
 
     def __call__(self, statement: str) -> list[tuple[object, ...]]:
         return list(self.session.run(statement, "test").rows)

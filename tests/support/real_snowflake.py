@@ -36,7 +36,7 @@ class RealPlace:
         assert loaded.snowflake is not None
         section = loaded.snowflake.model_copy(update={"schema_": self.schema} | given)
         arguments = connection_arguments(section, loaded.secret)
-        warehouse = SnowflakeWarehouse(arguments, SystemClock(), self.statements.append)
+        warehouse = SnowflakeWarehouse(lambda: arguments, SystemClock(), self.statements.append)
         self.sessions.append(warehouse)
         return warehouse
 

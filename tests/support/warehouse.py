@@ -54,7 +54,7 @@ class Place:
         """A session of its own; its settings are those of ``[snowflake]``."""
         given = {"database": DATABASE, "schema": self.schema, "embedded": True} | settings
         arguments = embedded_arguments(Snowflake(**given), self.server.connection)
-        warehouse = SnowflakeWarehouse(arguments, SystemClock(), self.statements.append)
+        warehouse = SnowflakeWarehouse(lambda: arguments, SystemClock(), self.statements.append)
         self.sessions.append(warehouse)
         return warehouse
 

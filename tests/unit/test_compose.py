@@ -237,7 +237,7 @@ def test_the_stand_in_takes_the_connection_that_the_file_describes(
         assert settings.snowflake is not None
         arguments = connection_arguments(settings.snowflake, settings.secret)
         assert arguments["host"] == "127.0.0.1"
-        session = SnowflakeWarehouse(arguments | {"port": warehouse.port}, SystemClock())
+        session = SnowflakeWarehouse(lambda: arguments | {"port": warehouse.port}, SystemClock())
         try:
             assert session.rows("SELECT 1 AS N") == [{"n": 1}]
         finally:

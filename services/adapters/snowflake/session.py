@@ -15,6 +15,10 @@ NO_DETECTION = "SNOWFLAKE_DISABLE_PLATFORM_DETECTION"
 ROWS_AT_ONCE = 1_000
 JSON_TYPES = frozenset({5, 9, 10})  # the connector's type codes of VARIANT, OBJECT and ARRAY
 
+Arguments = Callable[[], Mapping[str, Any]]
+"""Makes the arguments of ``snowflake.connector.connect``: asked anew for every connection, so that
+a key or token that was rotated is taken up without a restart. Raises SetupError."""
+
 Recorder = Callable[[str], None]
 """Is told every statement before it is sent."""
 
@@ -49,7 +53,7 @@ class Part:
 class Session:
     """A connection that is opened when it is needed, and dropped after any error."""
 
-    def __init__(self, arguments: Mapping[str, Any], record: Recorder = unrecorded) -> None:
+    def __init__(self, arguments: Arguments, record: Recorder = unrecorded) -> None:
         self._arguments = arguments
         self._record = record
         self._connection: Any = None
@@ -125,5 +129,5 @@ class Session:
         if self._connection is None:
             # for its telemetry it would ask the metadata services of three clouds where it runs
             os.environ.setdefault(NO_DETECTION, "true")  # noqa: TID251 - there is no other switch
-            self._connection = snowflake.connector.connect(**self._arguments)
+            self._connection = snowflake.connector.connect(**self._arguments())
         return self._connection

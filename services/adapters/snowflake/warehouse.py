@@ -11,7 +11,14 @@ from schemas.events import Claim, LoadPlan, Partition, Receipt
 from schemas.ports import Clock
 from schemas.sql import literal
 from services.adapters.snowflake.copying import Copied, write_parquet
-from services.adapters.snowflake.session import Answer, Part, Recorder, Session, unrecorded
+from services.adapters.snowflake.session import (
+    Answer,
+    Arguments,
+    Part,
+    Recorder,
+    Session,
+    unrecorded,
+)
 
 UPLOADED = "UPLOADED"
 
@@ -19,14 +26,12 @@ UPLOADED = "UPLOADED"
 class SnowflakeWarehouse:
     """One session. Fits :class:`schemas.ports.Warehouse`; not for several threads at once.
 
-    Connects when it is first needed, and again after any error. ``arguments`` are those of
+    Connects when it is first needed, and again after any error. ``arguments`` makes those of
     ``snowflake.connector.connect``, database and schema included; ``record`` is told every
     statement before it is sent.
     """
 
-    def __init__(
-        self, arguments: Mapping[str, Any], clock: Clock, record: Recorder = unrecorded
-    ) -> None:
+    def __init__(self, arguments: Arguments, clock: Clock, record: Recorder = unrecorded) -> None:
         self._session = Session(arguments, record)
         self._clock = clock
 
