@@ -14,6 +14,7 @@ from schemas.errors import SluiceError
 from services.bootstrap import Project
 from services.collector import calm_collector
 from services.exit_codes import ExitCode
+from services.gateway.rotation import keep_secrets
 from services.gateway.serve import listen, serve
 from services.monitor.health import Health
 from services.monitor.server import Admin, routes
@@ -83,10 +84,12 @@ async def _gateway(project: Project, here: Watched, listener: object) -> None:
     stop = asyncio.Event()
     beating = asyncio.create_task(_beat(here, "gateway", stop))
     ports = project.gateway_ports()
+    keeping = asyncio.create_task(keep_secrets(ports.sources, project.refreshed))
     here.health.ready("gateway", ok=True)
     try:
         await serve(ports, project.settings.gateway, listener, stop)  # type: ignore[arg-type] # a socket
     finally:
+        keeping.cancel()
         beating.cancel()
 
 

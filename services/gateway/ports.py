@@ -1,6 +1,6 @@
 """What the gateway needs from outside."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,7 +50,7 @@ class GatewayPorts:
     Encoders may be called by the event loop's thread and one other at the same time.
     """
 
-    sources: Mapping[str, WebhookSource]
+    sources: MutableMapping[str, WebhookSource]  # replaced when their secrets are rotated
     encoders: Mapping[str, Encoder]  # by stream
     dead_letters: DeadLetters
     sink: Sink

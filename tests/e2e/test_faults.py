@@ -11,8 +11,8 @@ import pytest
 from services.embedded.process import Process
 from services.exit_codes import ExitCode
 from tests.support.orders import check, loaded, produce, producing
-from tests.support.project import Site, kill_now, standing, until
-from tests.support.senders import Delivery, Fate, order, post_once
+from tests.support.project import SECRET, Site, kill_now, standing, until
+from tests.support.senders import FORGER, Delivery, Fate, order, post_once
 
 pytestmark = [
     pytest.mark.enable_socket,
@@ -67,6 +67,25 @@ def test_without_a_broker_the_gateway_says_503_in_time_and_all_heal_by_themselve
         tell(f"broker back: the gateway took {gateway:.1f} s, the loader {loader:.1f} s more")
         check(site, ["before", "during"])
         assert [member.process.restarts for member in members.values()] == [0, 0]
+
+
+# The gateway
+
+
+def test_a_rotated_secret_is_taken_up_by_a_gateway_that_runs(site: Site, tell: Tell) -> None:
+    new = Delivery("rotated", ((Fate.ROW, order("rotated")),))
+    file = site.root / "shop.secret"
+    with site.up("gateway", "loader") as members:
+        assert post_once(site.gateway_port, new, FORGER)[0] == 401
+        file.write_text(FORGER)
+        took = until(
+            lambda: post_once(site.gateway_port, new, FORGER)[0] == 200, 45, "it is accepted", 1
+        )
+        tell(f"a rotated secret is accepted after {took:.1f} s")
+        file.write_text(SECRET)
+        loaded(site, ["rotated"], HEAL_SECONDS)
+        check(site, ["rotated"])
+        assert members["gateway"].process.restarts == 0
 
 
 # The warehouse

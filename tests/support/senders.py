@@ -191,10 +191,10 @@ class Sender:
             self._client = None
 
 
-def post_once(port: int, delivery: Delivery) -> tuple[int | None, float]:
+def post_once(port: int, delivery: Delivery, secret: str = SECRET) -> tuple[int | None, float]:
     """One delivery, one try: the status (None: no answer) and the seconds that it took."""
     sender = Sender("once", port, 0, 0)
     began = time.monotonic()
-    status, _ = sender._post(delivery, SECRET)
+    status, _ = sender._post(delivery, secret)
     sender._hang_up()
     return status, time.monotonic() - began
