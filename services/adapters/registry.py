@@ -193,6 +193,10 @@ class HttpRegistry:
             self._schemas[schema_id] = _parsed(self._require(answer, path))
         return self._schemas[schema_id]
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx2.Response:
         try:
             return self._client.request(method, self._url + path, json=body)
