@@ -318,6 +318,29 @@ def test_an_unavailable_warehouse_is_asked_again(place: Place, sql: Sql) -> None
     assert sql("SELECT COUNT(*) FROM T") == [(1,)]
 
 
+@pytest.mark.parametrize("action", ["throttled", "token_expired"])
+def test_a_throttled_request_and_an_expired_token_are_no_matter(
+    place: Place, sql: Sql, action: str
+) -> None:
+    """The connector asks again, or for another token, within the open transaction."""
+    sql("CREATE TABLE T (A NUMBER(38,0))")
+    sql("BEGIN")
+    place.faults(*({"match": match, "action": action} for match in ("^INSERT", "^COMMIT")))
+    sql("INSERT INTO T (A) VALUES (1)")
+    sql("COMMIT")
+    assert sql("SELECT COUNT(*) FROM T") == [(1,)]
+
+
+def test_a_session_that_has_ended_takes_its_transaction_along(place: Place, sql: Sql) -> None:
+    sql("CREATE TABLE T (A NUMBER(38,0))")
+    sql("BEGIN")
+    sql("INSERT INTO T (A) VALUES (1)")
+    place.faults({"match": "^COMMIT", "action": "session_gone"})
+    with pytest.raises(TransientError):
+        sql("COMMIT")
+    assert sql("SELECT COUNT(*) FROM T") == [(0,)]
+
+
 def test_a_warehouse_that_hangs_is_given_up(place: Place, sessions: Callable[..., Sql]) -> None:
     slow = sessions(network_timeout_seconds=1, lock_timeout_seconds=1)
     slow("SELECT 1")

@@ -112,6 +112,9 @@ def test_without_a_warehouse_events_wait_and_are_loaded_when_it_is_back(
         ("drop_request", 2),
         ("unavailable_after", 5),  # the connector tries four times
         ("delay", 5),
+        ("throttled", 5),
+        ("token_expired", 2),
+        ("session_gone", 2),
     ],
 )
 def test_lost_requests_and_replies_of_any_statement_lose_nothing_and_double_nothing(

@@ -12,6 +12,8 @@ ABORTED = (625, "57014")  # a statement after a failed one in the same transacti
 CONFLICT = (8, "40001")  # another transaction changed the same rows
 BAD_VALUE = (100069, "22P02")
 INTERNAL = (603, "XX000")
+TOKEN_EXPIRED = (390112, "08001")  # the connector then asks for another token
+SESSION_GONE = (390111, "08001")
 
 
 def as_snowflake(error: duckdb.Error) -> ProgrammingError:

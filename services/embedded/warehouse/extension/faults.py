@@ -22,6 +22,13 @@ class Action(StrEnum):
     DROP_REPLY = "drop_reply"  # the statement is run, then the connection is cut in the answer
     UNAVAILABLE = "unavailable"  # HTTP 503, the statement is not run
     UNAVAILABLE_AFTER = "unavailable_after"  # HTTP 503, the statement is run all the same
+    THROTTLED = "throttled"  # HTTP 429, the statement is not run
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the statement is not run; a new token is to be had
+    SESSION_GONE = "session_gone"  # the statement is not run, and its session has ended
+
+
+NOT_RUN = frozenset(Action) - {Action.DELAY, Action.DROP_REPLY, Action.UNAVAILABLE_AFTER}
+STATUS = {Action.UNAVAILABLE: 503, Action.UNAVAILABLE_AFTER: 503, Action.THROTTLED: 429}
 
 
 @dataclass(slots=True)

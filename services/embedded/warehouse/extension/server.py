@@ -45,6 +45,7 @@ def application(options: ServerOptions) -> Starlette:
     routes = [
         Route("/session/v1/login-request", sessions.login, methods=["POST"]),
         Route("/session", sessions.session, methods=["POST"]),
+        Route("/session/token-request", sessions.renew, methods=["POST"]),
         Route("/session/heartbeat", sessions.session, methods=["POST"]),
         Route("/queries/v1/query-request", Statements(sessions, faults).query, methods=["POST"]),
         Route("/fs_bucket/{path:path}", stages.upload, methods=["PUT"]),

@@ -1,6 +1,7 @@
 """Sessions: complete login answers, logout that rolls back, and transactions left by the dead."""
 
 import asyncio
+import gzip
 import json
 import secrets
 import time
@@ -79,6 +80,22 @@ class Sessions:
             await run_in_threadpool(self.end, token)
         return JSONResponse(_OK)
 
+    async def renew(self, request: Request) -> JSONResponse:
+        """Another token for a session whose token has expired."""
+        old = str((await json_of(request))["oldSessionToken"])
+        new = secrets.token_urlsafe(32)
+        if old in connections:
+            connections[new] = connections.pop(old)
+            self._uses[new] = self._uses.pop(old, _Use(time.monotonic()))
+        data = {
+            "sessionToken": new,
+            "validityInSecondsST": TOKEN_SECONDS,
+            "masterToken": secrets.token_urlsafe(32),
+            "validityInSecondsMT": MASTER_SECONDS,
+            "sessionId": secrets.randbelow(2**52),
+        }
+        return JSONResponse({**_OK, "data": data})
+
     def end(self, token: str) -> None:
         """Forget a session; its open transaction is rolled back."""
         self._uses.pop(token, None)
@@ -116,6 +133,13 @@ class Sessions:
                 connection.abort()
             if idle > MASTER_SECONDS:
                 self.end(token)
+
+
+async def json_of(request: Request) -> Any:  # noqa: ANN401 - JSON
+    """The body, which connector 4 compresses."""
+    body = await request.body()
+    packed = request.headers.get("Content-Encoding") == "gzip"
+    return json.loads(gzip.decompress(body) if packed else body)
 
 
 def token_of(request: Request) -> str:

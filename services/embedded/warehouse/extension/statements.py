@@ -1,16 +1,21 @@
 """The endpoint that runs statements: once per request id, never with HTTP 500, with faults."""
 
 import asyncio
-import gzip
-import json
 
 from fakesnow.server import query_request
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from services.embedded.warehouse.extension.errors import INTERNAL
-from services.embedded.warehouse.extension.faults import Action, CutConnection, Faults
-from services.embedded.warehouse.extension.sessions import Sessions, token_of
+from services.embedded.warehouse.extension.errors import INTERNAL, SESSION_GONE, TOKEN_EXPIRED
+from services.embedded.warehouse.extension.faults import (
+    NOT_RUN,
+    STATUS,
+    Action,
+    CutConnection,
+    Faults,
+)
+from services.embedded.warehouse.extension.sessions import Sessions, json_of, token_of
 
 ANSWERS_MAX = 64
 ANSWER_BYTES_MAX = 64_000
@@ -33,13 +38,26 @@ class Statements:
             return await self._once(request)
         with self._sessions.running(token_of(request)):
             await asyncio.sleep(fault.seconds)
-        if fault.action not in {Action.DROP_REQUEST, Action.UNAVAILABLE}:
+        if fault.action not in NOT_RUN:
             answer = await self._once(request)
             if fault.action is Action.DELAY:
                 return answer
-        if fault.action in {Action.DROP_REQUEST, Action.DROP_REPLY}:
-            return CutConnection()
-        return JSONResponse({"success": False, "message": "fault"}, status_code=503)
+        return await self._suffered(fault.action, request)
+
+    async def _suffered(self, action: Action, request: Request) -> Response:
+        """What a fault answers instead."""
+        match action:
+            case Action.DROP_REQUEST | Action.DROP_REPLY:
+                return CutConnection()
+            case Action.TOKEN_EXPIRED:
+                return failed(TOKEN_EXPIRED, "the session token has expired")
+            case Action.SESSION_GONE:
+                await run_in_threadpool(self._sessions.end, token_of(request))
+                return failed(SESSION_GONE, "the session does not exist any more")
+            case _:
+                return JSONResponse(
+                    {"success": False, "message": "fault"}, status_code=STATUS[action]
+                )
 
     async def _once(self, request: Request) -> Response:
         """A repeated request id gets the first answer: the connector repeats what it lost.
@@ -78,7 +96,12 @@ async def after_bug(_: Request, error: Exception) -> Response:
 
 def internal_error(message: str) -> JSONResponse:
     """The statement's error, in Snowflake's form."""
-    errno, sqlstate = INTERNAL
+    return failed(INTERNAL, message)
+
+
+def failed(error: tuple[int, str], message: str) -> JSONResponse:
+    """An error of this number and SQL state, in Snowflake's form."""
+    errno, sqlstate = error
     code = f"{errno:06d}"
     return JSONResponse(
         {
@@ -92,7 +115,4 @@ def internal_error(message: str) -> JSONResponse:
 
 async def statement_of(request: Request) -> str:
     """The SQL text of a query request."""
-    body = await request.body()
-    if request.headers.get("Content-Encoding") == "gzip":
-        body = gzip.decompress(body)
-    return str(json.loads(body)["sqlText"])
+    return str((await json_of(request))["sqlText"])
