@@ -2,11 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from schemas.errors import SluiceError
 from schemas.events import Partition
 
 MEMORY = 10  # the share is taken over this many times the least number of events
+
+
+class Verdicts(NamedTuple):
+    """A run's events, and the places of those that were rejected, ascending."""
+
+    events: int
+    rejected: npt.NDArray[np.int64]
 
 
 class BreakerOpenError(SluiceError):
@@ -23,35 +34,77 @@ class BreakerOpenError(SluiceError):
         self.tripped = tripped
 
 
+class _Sum(NamedTuple):
+    """What is remembered of a partition."""
+
+    seen: float = 0.0
+    bad: float = 0.0
+    in_a_row: int = 0  # rejects at its end
+    longest: int = 0  # rejects in a row in the last run
+
+
 @dataclass(slots=True)
 class Breaker:
-    """Counts one loader's verdicts by partition."""
+    """Counts one loader's verdicts by partition. ``ratio_max`` 1 switches it off.
+
+    A partition that was stopped is let through again only by a run that keeps the share, however
+    short it is.
+    """
 
     ratio_max: float
     events_min: int
-    _counts: dict[Partition, tuple[float, float]] = field(default_factory=dict)
+    in_a_row_max: int
+    _sums: dict[Partition, _Sum] = field(default_factory=dict)
+    _stopped: set[Partition] = field(default_factory=set)
 
-    def check(self, verdicts: Mapping[Partition, tuple[int, int]]) -> None:
+    def check(self, verdicts: Mapping[Partition, Verdicts]) -> None:
         """Take events and rejects of a run into account.
 
         Raises BreakerOpenError instead, and counts nothing, if some partition goes too far.
         """
-        sums = {p: self._sum(p, *verdict) for p, verdict in verdicts.items()}
-        tripped = {
-            p: f"{bad / seen:.0%} of the last {seen:,.0f} events break the contract"
-            for p, (seen, bad) in sums.items()
-            if seen >= self.events_min and bad / seen > self.ratio_max
-        }
+        if self.ratio_max >= 1:
+            return
+        sums = {p: self._sum(p, verdict) for p, verdict in verdicts.items()}
+        tripped = {p: why for p, found in sums.items() if (why := self._why(p, found)) is not None}
         if tripped:
+            self._stopped.update(tripped)
             raise BreakerOpenError(tripped)
-        self._counts |= sums
+        self._stopped.difference_update(sums)
+        self._sums |= sums
 
-    def _sum(self, partition: Partition, events: int, rejects: int) -> tuple[float, float]:
-        seen, bad = self._counts.get(partition, (0.0, 0.0))
+    def _why(self, partition: Partition, found: _Sum) -> str | None:
+        """Why the partition has to stop; None if it may go on."""
+        if found.longest > self.in_a_row_max:
+            return f"{found.longest:,} events in a row break the contract"
+        events_min = 1 if partition in self._stopped else self.events_min
+        if found.seen >= events_min and found.bad / found.seen > self.ratio_max:
+            return (
+                f"{found.bad / found.seen:.0%} of the last {found.seen:,.0f} events break the "
+                "contract"
+            )
+        return None
+
+    def _sum(self, partition: Partition, verdicts: Verdicts) -> _Sum:
+        before = self._sums.get(partition, _Sum())
+        seen, bad = before.seen, before.bad
         if seen > self.events_min * MEMORY:
             seen, bad = seen / 2, bad / 2
-        return seen + events, bad + rejects
+        longest, in_a_row = _rows(verdicts, before.in_a_row)
+        return _Sum(seen + verdicts.events, bad + len(verdicts.rejected), in_a_row, longest)
 
     def forget(self, partition: Partition) -> None:
         """Start anew, as for a partition that comes back."""
-        self._counts.pop(partition, None)
+        self._sums.pop(partition, None)
+
+
+def _rows(verdicts: Verdicts, before: int) -> tuple[int, int]:
+    """The most rejects in a row, with ``before`` ahead of the run, and how many end it."""
+    places = verdicts.rejected
+    if not len(places):
+        return 0, 0
+    breaks = np.flatnonzero(np.diff(places) > 1)
+    lengths = np.diff(np.concatenate([[0], breaks + 1, [len(places)]]))
+    if places[0] == 0:
+        lengths[0] += before
+    ends = int(places[-1]) == verdicts.events - 1
+    return int(lengths.max()), int(lengths[-1]) if ends else 0

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from consumers.breaker import Verdicts
 from consumers.decode import Decoder, SchemaLookup
 from consumers.dedupe import PartitionKeys, dedupe_keys, key_hashes
 from consumers.judge import judge
@@ -78,11 +79,11 @@ class LoadStream:
         self,
         runs: Sequence[Run],
         keys: Mapping[Partition, PartitionKeys | None],
-        check: Callable[[Mapping[Partition, tuple[int, int]]], None] | None = None,
+        check: Callable[[Mapping[Partition, Verdicts]], None] | None = None,
     ) -> Judged:
         """Verdicts on runs of different partitions; accepted keys are pending afterwards.
 
-        ``check`` sees each partition's events and rejects before any key is remembered, and
+        ``check`` sees each run's events and rejects before any key is remembered, and
         may raise. Raises TransientError when a schema cannot be looked up now.
         """
         read = _Read.of(runs)
@@ -101,11 +102,17 @@ class LoadStream:
             )
             for b in broken
         ]
-        dead = read.per_partition(
+        rejected = read.places(
             [u.row for u in decoded.unreadable] + [int(rows[b.row]) for b in broken]
         )
+        dead = [len(places) for places in rejected]
         if check is not None:
-            check({run.partition: (len(run), dead[place]) for place, run in enumerate(runs)})
+            check(
+                {
+                    run.partition: Verdicts(len(run), places)
+                    for run, places in zip(runs, rejected, strict=True)
+                }
+            )
         keep = np.ones(len(rows), dtype=np.bool_)
         keep[[b.row for b in broken]] = False
         candidates = _Candidates(decoded.frame, rows, keep)
@@ -243,10 +250,11 @@ class _Read:
         run, place = self.place(row)
         return int(run.timestamps[place])
 
-    def per_partition(self, rows: Sequence[int]) -> list[int]:
-        """How many of these rows each run has."""
-        places = np.searchsorted(self.edges, np.asarray(rows, dtype=np.int64), side="right") - 1
-        return [int(n) for n in np.bincount(places, minlength=len(self.runs))]
+    def places(self, rows: Sequence[int]) -> list[Integers]:
+        """Where in each run these rows are, ascending."""
+        ascending = np.sort(np.asarray(rows, dtype=np.int64))
+        cuts = np.searchsorted(ascending, self.edges)
+        return [ascending[cuts[n] : cuts[n + 1]] - self.edges[n] for n in range(len(self.runs))]
 
     def rejection(
         self, row: int, stage: Stage, violations: tuple[Violation, ...], stream: str

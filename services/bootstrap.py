@@ -281,7 +281,11 @@ class Project:
                 name: LoadStream(contract, self.registry.schema)
                 for name, contract in self.streams.items()
             },
-            breaker=Breaker(settings.breaker_ratio, settings.breaker_events_min),
+            breaker=Breaker(
+                settings.breaker_ratio,
+                settings.breaker_events_min,
+                settings.breaker_in_a_row_max,
+            ),
         )
 
     @property

@@ -225,10 +225,16 @@ class Loader(Section):
         default=20, gt=0, description="How long a stop may wait for loads under way."
     )
     breaker_ratio: float = Field(
-        default=0.5, gt=0, le=1, description="Share of rejects that stops a partition."
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Share of rejects that stops a partition; 1 switches the breaker off.",
     )
     breaker_events_min: int = Field(
         default=1_000, ge=1, description="Events that the share is taken over."
+    )
+    breaker_in_a_row_max: int = Field(
+        default=1_000, ge=1, description="Most rejects in a row that do not stop a partition."
     )
 
 

@@ -1,5 +1,6 @@
 """The loader's loop: the whole journal of its effects, and what it does under faults."""
 
+import zlib
 from typing import Any
 
 import pytest
@@ -233,7 +234,7 @@ def test_keys_survive_an_outage_longer_than_the_window() -> None:
 
 
 def test_a_bad_deploy_stops_the_partition_instead_of_diverting_the_topic() -> None:
-    world = World(partitions=1, breaker=(0.5, 100))
+    world = World(partitions=1, breaker=(0.5, 100, 1000))
     loader = world.loader()
     loader.run(1)
     world.produce(*(order(n, amount=-1) for n in range(200)))
@@ -242,6 +243,44 @@ def test_a_bad_deploy_stops_the_partition_instead_of_diverting_the_topic() -> No
     dead = world.account.table(DEAD_LETTERS)
     assert dead.height < 150
     assert world.audit().balanced
+
+
+def test_rejects_in_a_row_stop_their_partition_and_the_others_go_on() -> None:
+    """A deploy that breaks one producer's keys, after a long time without a reject."""
+    world = World(breaker=(0.9, 1000, 20))
+    loader = world.loader()
+    keyed = {p: [n for n in range(2000) if home(n) == p.number] for p in (P0, P1)}
+    world.produce(*(order(n) for n in [*keyed[P0][:300], *keyed[P1][:300]]))
+    loader.run(8)
+    assert len(world.loaded()) == 600
+    world.produce(*(order(n, amount=-1) for n in keyed[P0][300:400]))
+    loader.run(3)
+    world.produce(*(order(n) for n in keyed[P1][300:400]))
+    loader.run(3)
+    assert len(world.loaded()) == 700
+    assert world.account.table(DEAD_LETTERS).height == 0
+    assert breakers(world) == {"0": 1.0, "1": 0.0}
+    loader.run(200)  # it looks again every minute, and diverts nothing
+    assert world.account.table(DEAD_LETTERS).height == 0
+    assert world.audit().balanced
+    mended = world.loader()
+    loader.log.close()
+    mended.state.breaker.ratio_max = 1.0  # as a person decides who wants the dead letters
+    mended.run(5)
+    assert world.account.table(DEAD_LETTERS).height == 100
+    assert breakers(world) == {"0": 0.0, "1": 0.0}
+    assert world.audit().balanced
+
+
+def home(number: int) -> int:
+    """The partition of an order, of two."""
+    return zlib.crc32(f"o{number}".encode()) % 2
+
+
+def breakers(world: World) -> dict[str, float | None]:
+    """The gauge that alerts, by partition."""
+    last = world.metrics.last
+    return {n: last("load_breaker_open", stream=STREAM, partition=n) for n in ("0", "1")}
 
 
 def test_a_position_that_retention_has_deleted_stops_the_partition_and_says_so() -> None:

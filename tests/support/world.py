@@ -160,7 +160,7 @@ class World:
     )
     notes: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
     partitions: int = 2
-    breaker: tuple[float, int] = (0.9, 1000)
+    breaker: tuple[float, int, int] = (0.9, 1000, 1000)
 
     def __post_init__(self) -> None:
         self.broker = MemoryBroker(self.clock, self.journal)

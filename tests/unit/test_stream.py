@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from pydantic import BaseModel
 
-from consumers.breaker import Breaker, BreakerOpenError
+from consumers.breaker import Breaker, BreakerOpenError, Verdicts
 from consumers.stream import Counts, Judged, LoadStream
 from schemas import avro
 from schemas.contract import Contract
@@ -134,16 +134,23 @@ def test_business_dates_are_counted_by_partition_in_utc() -> None:
 
 
 def test_the_check_sees_the_counts_before_any_key_is_remembered() -> None:
-    told: list[Mapping[Partition, tuple[int, int]]] = []
+    told: list[Mapping[Partition, Verdicts]] = []
     known = keys()
-    runs = [run_of(P0, [*orders(order(1)), None]), run_of(P1, orders(order(2)))]
+    broken = orders(order(3, amount=-1.0))
+    runs = [
+        run_of(P0, [*orders(order(1)), None]),
+        run_of(P1, [None, *orders(order(2)), *broken, *orders(order(4))]),
+        run_of(P2, orders(order(5))),
+    ]
     stream().judge(runs, known, told.append)
-    assert told == [{P0: (2, 1), P1: (1, 0)}]
+    (verdicts,) = told
+    plain = {p: (events, places.tolist()) for p, (events, places) in verdicts.items()}
+    assert plain == {P0: (2, [1]), P1: (4, [0, 2]), P2: (1, [])}
 
 
 def test_a_tripped_breaker_leaves_no_trace() -> None:
     known = keys()
-    breaker = Breaker(ratio_max=0.4, events_min=2)
+    breaker = Breaker(ratio_max=0.4, events_min=2, in_a_row_max=9)
     run = run_of(P0, [*orders(order(1)), None])
     with pytest.raises(BreakerOpenError):
         stream().judge([run], known, breaker.check)
