@@ -1,7 +1,11 @@
 """The gateway on a real Apache Kafka: what is acknowledged is there, whatever the broker does."""
 
 import asyncio
+import os
+import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,22 +141,44 @@ class Senders:
                 await asyncio.sleep(0.05)
 
 
-async def outage(kafka: EmbeddedKafka, here: World, sink: GroupCommit) -> Senders:
-    """The broker is killed under load, stays away for longer than an answer may take, returns."""
+@contextmanager
+def killed(kafka: EmbeddedKafka) -> Iterator[None]:
+    """Its connections are refused."""
+    kafka.kill()
+    yield
+    kafka.revive()
+
+
+@contextmanager
+def frozen(kafka: EmbeddedKafka) -> Iterator[None]:
+    """Its connections stay open and nothing comes back, as from a machine that was suspended."""
+    pid = kafka.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    yield
+    os.kill(pid, signal.SIGCONT)
+
+
+async def outage(how: AbstractContextManager[None], here: World, sink: GroupCommit) -> Senders:
+    """The broker goes away under load, for longer than an answer may take, and returns."""
     async with served(here.ports_to(sink), here.settings) as port:
         senders = Senders(port)
         tasks = [asyncio.create_task(senders.send(n)) for n in range(8)]
         await senders.more(200)
-        await asyncio.to_thread(kafka.kill)
-        await asyncio.sleep(4)
-        await asyncio.to_thread(kafka.revive)
+        await asyncio.to_thread(how.__enter__)
+        await asyncio.sleep(6)
+        await asyncio.to_thread(how.__exit__, None, None, None)
         await senders.more(200)
         senders.ended = True
         await asyncio.gather(*tasks)
     return senders
 
 
-def test_a_broker_that_dies_and_comes_back_loses_nothing_acknowledged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("away", [killed, frozen])
+def test_a_broker_that_goes_and_comes_back_loses_nothing_acknowledged(
+    tmp_path: Path, away: Callable[[EmbeddedKafka], AbstractContextManager[None]]
+) -> None:
+    """And every answer comes in time."""
     with EmbeddedKafka(tmp_path) as kafka:
         broker = TestBroker(kafka.bootstrap, kafka)
         topic = new_topic(broker)
@@ -160,7 +186,7 @@ def test_a_broker_that_dies_and_comes_back_loses_nothing_acknowledged(tmp_path: 
 
         async def scenario() -> Senders:
             sink = GroupCommit(broker.client, here.settings.ack_seconds_max)
-            return await outage(kafka, here, sink)
+            return await outage(away(kafka), here, sink)
 
         senders = uvloop.run(scenario())
         stored = {event_id(value) for value in read_all(broker.client, topic)}

@@ -1,0 +1,81 @@
+"""An answer within three seconds, whatever keeps the gateway busy: providers give up soon after."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+import uvloop
+
+from services.gateway.app import INLINE_BYTES_MAX
+from services.settings import Gateway as GatewaySettings
+from tests.support.http import Reply, World, exchange, request, served, source
+
+pytestmark = pytest.mark.enable_socket
+
+DEADLINE = 3.0
+
+
+def large(number: int) -> bytes:
+    return orjson.dumps({"id": str(number), "x": "x" * INLINE_BYTES_MAX})
+
+
+def silent(here: World) -> None:
+    """From now on the log acknowledges nothing."""
+    here.sink.gate.clear()
+
+
+def timed(
+    here: World, bodies: list[bytes], during: Callable[[World], Any] = lambda _: None
+) -> tuple[list[Reply], float]:
+    """All at once, a connection each: the answers, and the seconds until the last of them."""
+
+    async def scenario() -> tuple[list[Reply], float]:
+        async with served(here.ports, here.settings) as port:
+            await exchange(port, request(b'{"id":"warm"}'))
+            during(here)
+            began = time.monotonic()
+            found = await asyncio.gather(*(exchange(port, request(body)) for body in bodies))
+            return [reply for one in found for reply in one], time.monotonic() - began
+
+    return uvloop.run(scenario())
+
+
+def test_large_bodies_that_keep_a_plugin_busy_are_503_in_time() -> None:
+    """One thread reads them; those whose turn does not come are sent again."""
+
+    def slow(headers: Any, body: Any) -> str:
+        del headers
+        time.sleep(0.6)
+        return str(body["id"])
+
+    here = World([replace(source(), event_id=slow)])
+    replies, seconds = timed(here, [large(n) for n in range(12)])
+    assert seconds < DEADLINE
+    assert len(replies) == 12
+    assert {reply.status for reply in replies} == {200, 503}
+    assert all(reply.headers["retry-after"] for reply in replies if reply.status == 503)
+    stored = [record.key for record in here.sink.records if record.key != b"warm"]
+    answered = [reply.json["ids"][0].encode() for reply in replies if reply.status == 200]
+    assert set(answered) <= set(stored)
+
+
+def test_a_log_that_takes_nothing_is_503_in_time_for_small_and_large() -> None:
+    here = World([source()])
+
+    bodies = [large(0), b'{"id":"1"}', b"[%s]" % b",".join(b'{"id":"%d"}' % n for n in range(500))]
+    replies, seconds = timed(here, bodies, silent)
+    assert [reply.status for reply in replies] == [503] * 3
+    assert seconds < DEADLINE
+
+
+def test_more_callers_than_there_is_room_for_are_503_at_once() -> None:
+    settings = GatewaySettings(port=0, in_flight_events_max=10)
+    here = World([source()], settings=settings)
+
+    replies, seconds = timed(here, [b'{"id":"%d"}' % n for n in range(200)], silent)
+    assert {reply.status for reply in replies} == {503}
+    assert seconds < DEADLINE
