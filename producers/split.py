@@ -13,7 +13,7 @@ from producers.places import Tokens
 VALUES_MAX = 2_000_000  # of one body: what parsing takes is bounded as well as what is sent
 WHITE = b" \t\r\n"
 _GZIP = 31  # zlib's code for a gzip header and trailer
-_ESCAPE = re.compile(rb"\\.", re.DOTALL)
+_PIECE_BYTES = 16_384  # what follows a member is copied, hence no more than this at a time
 _MEMBER = re.compile(rb'\s*+("(?:[^"\\]|\\.)*+")\s*+:', re.DOTALL)
 
 _QUOTE, _COMMA = ord('"'), ord(",")
@@ -39,20 +39,23 @@ def inflate(body: bytes, bytes_max: int) -> bytes:
     """
     out: list[bytes] = []
     room = bytes_max
-    while body:
-        stream = zlib.decompressobj(_GZIP)
-        try:
-            out.append(stream.decompress(body, room + 1))
-        except zlib.error as error:
-            raise NotGzipError(str(error)) from None
-        room -= len(out[-1])
-        if room < 0:
-            raise TooLargeError
-        if not stream.eof:
-            raise NotGzipError("it ends too early")
-        body = stream.unused_data
-    if not out:
-        raise NotGzipError("it is empty")
+    member = None
+    for start in range(0, len(body), _PIECE_BYTES):
+        piece = body[start : start + _PIECE_BYTES]
+        while piece:
+            member = member or zlib.decompressobj(_GZIP)
+            try:
+                out.append(member.decompress(piece, room + 1))
+            except zlib.error as error:
+                raise NotGzipError(str(error)) from None
+            room -= len(out[-1])
+            if room < 0:
+                raise TooLargeError
+            if not member.eof:
+                break
+            piece, member = member.unused_data, None
+    if member is not None or not body:
+        raise NotGzipError("it ends too early" if body else "it is empty")
     return b"".join(out)
 
 
@@ -88,7 +91,9 @@ def elements(text: bytes) -> list[bytes] | None:
 
 def _top_commas(text: bytes) -> list[int] | None:
     """Where the commas of the outermost bracket are."""
-    masked = _ESCAPE.sub(b"__", text) if b"\\" in text else text
+    # within a run of backslashes every second one is escaped; of what else can be, only a quote
+    # would be taken for structure
+    masked = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
     data = np.frombuffer(masked, dtype=np.uint8)
     marks = np.frombuffer(masked.translate(_STRUCTURAL), dtype=np.bool_)
     if np.count_nonzero(marks) > 4 * VALUES_MAX:

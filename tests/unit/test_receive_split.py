@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import tracemalloc
 import zlib
 
@@ -111,6 +112,16 @@ def test_any_bytes_are_cut_or_not_but_never_raise(body: bytes) -> None:
         assert [orjson.loads(part) for part in parts] == whole
 
 
+def test_backslashes_take_no_more_memory_than_other_text() -> None:
+    body = b'["' + b"\\\\" * 1_000_000 + b'","' + b'\\"' * 1_000_000 + b'"]'
+    tracemalloc.start()
+    try:
+        assert split.elements(body) == [body[1:2_000_003], body[2_000_004:-1]]
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
 def test_too_many_values_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split, "VALUES_MAX", 3)
     with pytest.raises(split.TooLargeError):
@@ -126,6 +137,15 @@ def test_lines_are_kept_byte_for_byte() -> None:
 def test_gzip_of_several_members_is_inflated(parts: list[bytes]) -> None:
     whole = b"".join(parts)
     assert split.inflate(b"".join(map(gzip.compress, parts)), max(1, len(whole))) == whole
+
+
+def test_a_gzip_file_of_many_members_is_read_once_and_not_once_a_member() -> None:
+    body = gzip.compress(b"", mtime=0) * 100_000 + gzip.compress(b"end", mtime=0)
+    started = time.process_time()
+    assert split.inflate(body, 1_000) == b"end"
+    assert time.process_time() - started < 3  # each with a copy of the rest: 5 and more
+    with pytest.raises(split.NotGzipError):
+        split.inflate(body[:-1], 1_000)
 
 
 def test_a_zip_bomb_is_stopped_at_the_limit() -> None:
