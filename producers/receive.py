@@ -18,6 +18,7 @@ from schemas.events import Delivery, Incoming, Record, Rejection, Violation
 T = TypeVar("T")
 
 _TEXT = (str, type(None))
+_FOUND_CHARS_MAX = 200
 _KEY_BYTES_MIN = 5  # of a key with its value and a comma: "":0,
 
 JSON_LINES = frozenset(
@@ -345,7 +346,8 @@ def _placed(
 def _unknown(stream: str, encoders: Mapping[str, Encoder]) -> Violation | None:
     if stream in encoders:
         return None
-    return Violation("$", RejectReason.NO_STREAM, f"no stream is called {stream[:200]!r}")
+    detail = "no stream of that name"
+    return Violation("$", RejectReason.NO_STREAM, detail, repr(stream[:_FOUND_CHARS_MAX]))
 
 
 def _rejection(delivery: Delivery, piece: _Piece, placed: _Placed) -> Rejection:

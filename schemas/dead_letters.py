@@ -68,10 +68,10 @@ class DeadLetterWriter:
             "stage": rejection.stage.value,
             "reason": first.reason.value,
             "path": first.path,
-            "detail": first.detail,
+            "detail": first.told,
             "violations": orjson.dumps(
                 [
-                    {"path": v.path, "reason": v.reason.value, "detail": v.detail}
+                    {"path": v.path, "reason": v.reason.value, "detail": v.told}
                     for v in rejection.violations
                 ]
             ).decode(),

@@ -55,11 +55,20 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One broken rule: a JSON path such as ``$.items[2].price``, the code, and what was found."""
+    """One broken rule: a JSON path such as ``$.items[2].price``, the code, and what was found.
+
+    ``detail`` repeats nothing of the event; ``found`` does, and is for dead letters only.
+    """
 
     path: str
     reason: RejectReason
     detail: str
+    found: str = ""
+
+    @property
+    def told(self) -> str:
+        """All of it in words."""
+        return f"{self.detail}; found {self.found}" if self.found else self.detail
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,4 +66,4 @@ def _violation(detail: ErrorDetails) -> Violation:
         return Violation(path, RejectReason.MISSING, "required, but null")
     found = _SHORT.repr(detail["input"])[:FOUND_CHARS_MAX]
     reason = _CODES.get(detail["type"], RejectReason.WRONG_TYPE)
-    return Violation(path, reason, f"{detail['msg']}; found {found}")
+    return Violation(path, reason, detail["msg"], found)

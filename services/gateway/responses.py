@@ -65,7 +65,10 @@ def problem(refusal: Refusal, *, challenge: str = "", close: bool = False) -> Re
 
 
 def receipt(received: Received) -> Response:
-    """What was stored: how many events, their ids in the body's order, and which are dead."""
+    """What was stored: how many events, their ids in the body's order, and which are dead.
+
+    Of the events it repeats ids and names of fields only: answers are kept where events may not be.
+    """
     dead = received.rejections
     members: dict[str, Any] = {"accepted": len(received.ids), "ids": received.ids}
     if dead:

@@ -12,14 +12,18 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as fuzz
 from hypothesis import strategies as st
 
+from producers.encode import StreamEncoder
 from producers.refusal import RefusalReason
 from producers.webhook import Answer, Handshake
+from schemas.contract import Contract
+from schemas.dead_letters import DeadLetterWriter
 from schemas.errors import SetupError, TransientError
 from schemas.events import Delivery
+from services.gateway.app import Gateway
 from services.gateway.rate import TokenBucket
 from services.gateway.responses import _TITLES
 from services.settings import Gateway as GatewaySettings
-from tests.support.http import Reply, World, call, post, preset, signature, source
+from tests.support.http import Order, Reply, World, call, post, preset, signature, source
 
 SETTINGS = GatewaySettings(port=0)
 
@@ -88,6 +92,21 @@ def test_dead_letters_are_published_with_the_events_and_named_in_the_answer() ->
         "shop.orders.dead",
     ]
     assert here.metrics.total("gateway_events_dead", reason="wrong_type") == 1
+
+
+def test_an_answer_repeats_no_value_of_an_event_but_its_dead_letter_does() -> None:
+    here = World([source(stream="shop.{/to}")], settings=SETTINGS)
+    encoder = StreamEncoder(Contract(stream="shop.orders", model=Order), 7)
+    writer = DeadLetterWriter(8)
+    ports = replace(here.ports, encoders={"shop.orders": encoder}, dead_letters=writer.records)
+    body = b'[{"id":"a","to":"orders","amount":"Ada"},{"id":"b","to":"Grace"}]'
+    reply = post(Gateway(ports, SETTINGS), body)
+    assert [one["id"] for one in reply.json["dead_letters"]] == ["b", "a"]
+    assert b"Ada" not in reply.body
+    assert b"grace" not in reply.body.lower()
+    grace, ada = (record.value for record in here.sink.records)
+    assert b"found 'shop.grace'" in grace
+    assert b"found 'Ada'" in ada
 
 
 def test_a_body_of_dead_letters_only_is_acknowledged() -> None:

@@ -14,7 +14,7 @@ from schemas.events import Partition, Rejection, Violation
 from tests.support.runs import StoredMessage, run_of
 
 ID = 3
-FIRST = Violation("$.lines[0].price", RejectReason.OUT_OF_RANGE, "too low; found -1")
+FIRST = Violation("$.lines[0].price", RejectReason.OUT_OF_RANGE, "too low", "-1")
 SECOND = Violation("$.at", RejectReason.MISSING, "required, but missing")
 FULL = Rejection(
     stream="shop.orders",
@@ -52,7 +52,7 @@ def read(*rejections: Rejection) -> list[dict[str, object]]:
 def test_every_field_of_a_rejection_comes_back() -> None:
     (row,) = read(FULL)
     assert orjson.loads(str(row.pop("violations"))) == [
-        {"path": v.path, "reason": v.reason.value, "detail": v.detail} for v in (FIRST, SECOND)
+        {"path": v.path, "reason": v.reason.value, "detail": v.told} for v in (FIRST, SECOND)
     ]
     assert orjson.loads(str(row.pop("original_headers"))) == [["ce_id", "o1"], ["odd", "\\xff"]]
     received = row.pop("_received_at")
@@ -115,7 +115,7 @@ def test_one_bad_event_is_one_dead_letter_a_stage() -> None:
 def test_the_fingerprint_is_the_same_for_the_same_fault_at_the_same_place() -> None:
     rows = read(
         FULL,
-        replace(FULL, offset=99, violations=(replace(FIRST, detail="found -2"),)),
+        replace(FULL, offset=99, violations=(replace(FIRST, found="-2"),)),
         replace(FULL, violations=(SECOND,)),
         replace(FULL, stream="shop.refunds"),
     )

@@ -47,7 +47,7 @@ def test_a_finding_has_a_code_and_says_what_was_found(
     (found,) = violations(create_model("Event", x=(annotation, ...)), {"x": value})
     assert found.path == "$.x"
     assert found.reason is reason
-    assert reason is RejectReason.MISSING or f"found {value!r}" in found.detail
+    assert reason is RejectReason.MISSING or f"found {value!r}" in found.told
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_finding_has_a_code_and_says_what_was_found(
 )
 def test_what_was_found_is_not_told_in_python(value: object, shown: str) -> None:
     (found,) = violations(create_model("Event", x=(bool, ...)), {"x": value})
-    assert found.detail.endswith(f"; found {shown}")
+    assert found.told.endswith(f"; found {shown}")
 
 
 def test_what_is_missing_is_missing() -> None:
@@ -97,7 +97,7 @@ def deep(levels: int) -> list[Any]:
 @pytest.mark.parametrize("value", [deep(5_000), ["x" * 10**6], {"k" * 10**6: 1}], ids=range(3))
 def test_what_was_found_is_told_shortly_however_deep_or_long(value: Any) -> None:
     (found,) = violations(create_model("Event", x=(int, ...)), {"x": value})
-    assert len(found.detail) < FOUND_CHARS_MAX + 60
+    assert len(found.told) < FOUND_CHARS_MAX + 60
 
 
 def test_a_path_is_always_text_that_can_be_written() -> None:
