@@ -74,7 +74,7 @@ class Gateway:
     ) -> Response | None:
         refusal = self._refusal(scope, headers, source)
         if source is None or refusal is not None:
-            return responses.problem(refusal or door.NOWHERE, close=self._unread(headers))
+            return responses.problem(refusal or door.NOWHERE, close=self._unread(scope, headers))
         body = await self._body(receive)
         if body is None:
             return None
@@ -109,10 +109,15 @@ class Gateway:
             return door.busy("too many events wait for the broker")
         return refusal
 
-    def _unread(self, headers: Mapping[str, str]) -> bool:
-        """Whether a body follows that is not worth reading to its end."""
+    def _unread(self, scope: Scope, headers: Mapping[str, str]) -> bool:
+        """Whether a body follows upon whose bytes the connection would be closed.
+
+        Either it is not worth reading to its end, or the connection ends with this request.
+        """
+        if "transfer-encoding" in headers:
+            return True
         length = door.content_length(headers) or 0
-        return length > self._settings.body_bytes_max or "transfer-encoding" in headers
+        return length > self._settings.body_bytes_max or (length > 0 and _last(scope, headers))
 
     async def _body(self, receive: Receive) -> bytes | Refusal | None:
         """The body as it came; None if the client has gone. Counts while it reads.
@@ -219,6 +224,13 @@ class Gateway:
                 remedy="send smaller events; nothing of this body was stored",
             )
         return None
+
+
+def _last(scope: Scope, headers: Mapping[str, str]) -> bool:
+    """Whether no other request will come on this connection."""
+    if scope["http_version"] != "1.1" or scope["method"] == "CONNECT" or "upgrade" in headers:
+        return True
+    return "close" in headers.get("connection", "").lower()
 
 
 def _unavailable(what: str, error: SluiceError | None = None) -> Refusal:

@@ -1,9 +1,15 @@
 """uvicorn's HTTP protocol with its gaps closed: head size, head time, and errors as problems."""
 
 from asyncio import TimerHandle, Transport
+from typing import Any
 
+import httptools
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from producers.refusal import Refusal
 from schemas.ports import Metrics
@@ -12,6 +18,7 @@ from services.settings import Gateway as GatewaySettings
 
 CHUNKING_RATIO = 8  # chunks of one byte need six on the wire
 LINGER_SECONDS = 1.0
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 def bounded_protocol(settings: GatewaySettings, metrics: Metrics) -> type[HttpToolsProtocol]:
@@ -30,7 +37,8 @@ class BoundedProtocol(HttpToolsProtocol):
     The application sees complete heads only, so it cannot do this; the time of the body is
     watched here as well, because a request that arrives in one piece then needs no timer.
     Bytes that are no HTTP are answered with 400, but never before the answer to a complete
-    request that came earlier on the same connection.
+    request that came earlier on the same connection. What strangers send is counted, not logged.
+    A wish for another protocol is passed over, as RFC 9110 (7.8) has it.
     """
 
     limits: GatewaySettings
@@ -41,6 +49,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _leaving = False  # refused: what still comes is dropped
     _bytes = 0  # of the head, or of what follows it
     _timer: TimerHandle | None = None
+    _running: RequestResponseCycle | None = None  # of several, the one that is being answered
 
     @override
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as uvicorn
@@ -50,15 +59,26 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self._running is not None:
+            self._running.disconnected = True  # uvicorn looks at the last one that came only
         super().connection_lost(exc)
+
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     @override
     def data_received(self, data: bytes) -> None:
         if self._leaving:
             return
         self._bytes += len(data)
-        super().data_received(data)
-        if self.transport.is_closing():
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        if self._refused():
             return
         if not self._head_open:
             if self._bytes > self._body_bytes_max():
@@ -67,6 +87,23 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(door.headers_too_large(self.limits.header_bytes_max))
         if self._arriving and self._timer is None:
             self._arm()
+
+    def _refused(self) -> bool:
+        return self._leaving or self.transport.is_closing()
+
+    def _feed(self, data: bytes) -> None:
+        """Parse. A request for another protocol goes on as any other, and is the last one.
+
+        The parser takes what follows such a head for that protocol, so another one reads its body.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as wish:
+            self.cycle.keep_alive = False
+            lines = [b"%s: %s\r\n" % line for line in self.scope["headers"] if line[0] in _FRAMING]
+            self.parser = httptools.HttpRequestParser(_Body(self))
+            head = b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(lines)
+            self.parser.feed_data(head + data[wish.args[0] :])
 
     @override
     def on_message_begin(self) -> None:
@@ -85,6 +122,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # its body is still to come
         self._head_open = True
         self._arriving = False
         self._bytes = 0
@@ -153,3 +192,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+class _Body:
+    """What a parser calls for the body of one message, whose head is known already."""
+
+    def __init__(self, protocol: BoundedProtocol) -> None:
+        self._protocol = protocol
+        self._complete = False
+
+    def on_body(self, body: bytes) -> None:
+        if not self._complete:
+            self._protocol.on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._complete:
+            self._complete = True
+            self._protocol.on_message_complete()

@@ -170,6 +170,22 @@ def test_a_sender_that_does_not_wait_still_sees_why_it_was_refused() -> None:
     on(scenario, body_seconds_max=5)
 
 
+@pytest.mark.parametrize("header", [{"connection": "close"}, {"upgrade": "h2c"}], ids=str)
+def test_who_is_refused_before_its_last_body_has_come_still_sees_why(
+    header: dict[str, str],
+) -> None:
+    async def scenario(_world: World, port: int) -> None:
+        whole = request(b"x" * 1_000, {"connection": "upgrade"} | header, path="/v1/in/nowhere")
+        old = whole.replace(b"HTTP/1.1", b"HTTP/1.0")
+        for raw in (whole, old):
+            parts = [part for n in range(0, len(raw), 300) for part in (raw[n : n + 300], 0.05)]
+            (reply,) = await exchange(port, *parts)
+            assert reply.status == 404
+            assert reply.headers["connection"] == "close"
+
+    on(scenario, body_seconds_max=5)
+
+
 def test_chunks_and_trailers_are_bounded_too() -> None:
     async def scenario(world: World, port: int) -> None:
         head = request(b"", {"content-length": "", "transfer-encoding": "chunked"})
@@ -239,6 +255,45 @@ def test_a_client_that_leaves_while_it_waits_does_no_harm() -> None:
         assert len(world.sink.records) == 2
 
     on(scenario)
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_a_wish_for_another_protocol_is_passed_over_and_the_body_is_read(*, chunked: bool) -> None:
+    """Java's client asks for HTTP/2 like this, whenever there is no TLS."""
+    wish = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAEA"}
+    framing = {"content-length": "", "transfer-encoding": "chunked"} if chunked else {}
+    whole = request(GOOD, wish | framing)
+    if chunked:
+        whole = whole[: -len(GOOD)] + b"%x\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD)
+
+    async def scenario(world: World, port: int) -> None:
+        parts = [whole[n : n + 9] for n in range(0, len(whole), 9)]
+        spaced = [part for piece in parts for part in (piece, 0.001)]
+        for pieces in ([whole], spaced, [whole + request(GOOD)], [whole, b"nonsense\r\n\r\n"]):
+            (reply,) = await exchange(port, *pieces, count=2)
+            assert reply.status == 200
+            assert reply.headers["connection"] == "close"
+        piped = await exchange(port, request(GOOD) + whole, count=3)
+        assert statuses(piped) == [200, 200]
+        assert len(world.sink.records) == 6
+
+    on(scenario, body_seconds_max=5)
+
+
+def test_what_strangers_send_is_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(world: World, port: int) -> None:
+        (reply,) = await exchange(port, b"\0" * 3_000, count=2)  # neither HTTP nor short enough
+        assert reply.status == 400
+        world.sink.gate.clear()
+        assert await exchange(port, request(GOOD) * 4, 0.05, count=0) == []
+        await asyncio.sleep(0.05)  # by now it is known that nobody waits any more
+        world.sink.gate.set()
+        await asyncio.sleep(0.05)
+        assert statuses(await exchange(port, request(GOOD))) == [200]
+
+    with caplog.at_level("INFO"):
+        on(scenario, header_bytes_max=2_000, body_seconds_max=5)
+    assert [record for record in caplog.records if record.levelname != "INFO"] == []
 
 
 def test_stopping_answers_all_that_wait_and_takes_nobody_new() -> None:

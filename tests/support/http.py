@@ -193,6 +193,7 @@ async def call(
     plain, _, query = path.partition("?")
     scope = {
         "type": "http",
+        "http_version": "1.1",
         "method": method,
         "path": plain,
         "query_string": query.encode(),
