@@ -1,24 +1,29 @@
 """What must never be shown is masked: secrets by their text, by their name and by their shape."""
 
 import base64
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from html.entities import codepoint2name
 from threading import Lock
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from schemas.errors import SluiceError
 
 MASK = "***"
 TEXT_MAX = 8_000  # characters of one value that are kept
 SCAN_MAX = 64_000  # characters that are looked at; the rest is cut off before
+_TAIL = 4_000  # at the end of what was cut, where there may be half a secret
 ITEMS_MAX = 200  # entries of one collection that are kept
 DEPTH_MAX = 12
 _WORD_MAX = 3  # a secret this short is hidden only where it stands alone
 _FRAGMENT_MIN = 4  # shorter pieces of an encoded secret hide too much else
 _LINE_MIN = 8  # shorter lines of a longer secret hide too much else
+_BACKSLASH = r"(?:\\|%(?:25){0,4}5c)"  # as it is, or in a URL, in any case of letters
+_AMPERSAND, _SEMICOLON = r"(?:&|%(?:25){0,4}26)", r"(?:;|%(?:25){0,4}3b)"  # of HTML, likewise
+_BACKSLASHES = 32  # before one character: escaped five times
+_NOTHING = r"(?!)"
+_SHORT = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f", "\v": "v", "\a": "a", "\0": "0"}
 
 _NAME_PARTS = (
     *("password", "passwd", "passphrase", "secret", "token", "credential", "cookie"),
@@ -105,14 +110,14 @@ class Redactor:
     """Masks text and values. Safe for any number of threads; secrets are only ever added."""
 
     def __init__(self) -> None:
-        self._variants: set[str] = set()
+        self._variants: dict[str, str] = {}  # texts, and the patterns of their spellings
         self._words: set[str] = set()
         self._fields: frozenset[str] = frozenset()
         self._literal: re.Pattern[str] | None = None
         self._lock = Lock()
 
     def hide(self, secret: str) -> None:
-        """From now on this text is masked, also quoted, escaped or in base64."""
+        """From now on this text is masked, escaped and quoted ever so often too, and in base64."""
         stripped = secret.strip()
         if not stripped:
             return
@@ -120,10 +125,9 @@ class Redactor:
             if len(stripped) <= _WORD_MAX:
                 self._words.add(stripped)
             else:
-                self._variants |= _variants(secret) | _variants(stripped)
-            longest_first = sorted(self._variants, key=len, reverse=True)
-            words = [rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(self._words)]
-            self._literal = re.compile("|".join([*map(re.escape, longest_first), *words]))
+                texts = _variants(secret) | _variants(stripped)
+                self._variants |= {text: _spellings(text) for text in texts - self._variants.keys()}
+            self._literal = None
 
     def hide_fields(self, names: Iterable[str]) -> None:
         """From now on fields of these names are masked, such as those tagged as personal."""
@@ -132,14 +136,25 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text with everything masked, cut to :data:`TEXT_MAX`."""
-        text = text[:SCAN_MAX]
-        if self._literal is not None:
-            text = self._literal.sub(MASK, text)
+        whole, text = text, text[:SCAN_MAX]
+        text = (self._literal or self._compiled()).sub(MASK, text)
         for pattern, mask in _SHAPES:
             text = pattern.sub(mask, text)
+        if len(whole) > SCAN_MAX:
+            text = text[:-_TAIL][:TEXT_MAX]
+            return text + "[cut]"
         if len(text) > TEXT_MAX:
             return text[:TEXT_MAX] + "[cut]"
         return text
+
+    def _compiled(self) -> re.Pattern[str]:
+        """All that is hidden, as one pattern; made when it is needed, since that takes a while."""
+        with self._lock:
+            longest_first = sorted(self._variants, key=len, reverse=True)
+            words = [rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(self._words)]
+            spelled = [self._variants[text] for text in longest_first]
+            self._literal = re.compile("|".join([*spelled, *words]) or _NOTHING)
+            return self._literal
 
     def value(self, value: object, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
         """The value as plain JSON types with everything masked; other objects become text."""
@@ -198,23 +213,47 @@ def _name(key: object) -> str:
 
 
 def _variants(secret: str) -> set[str]:
-    """The ways in which a secret's text turns up in other texts."""
+    """A secret's text, its longer lines, and what other alphabets make of it."""
     raw = secret.encode(errors="surrogatepass")
     lines = {line.strip() for line in secret.splitlines() if len(line.strip()) >= _LINE_MIN}
-    spelled = {
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        repr(secret)[1:-1],
-        repr(raw)[2:-1],
-        quote(raw, safe=""),
-        quote(raw),
-        quote_plus(raw),
-    }
     encoded = {raw.hex(), raw.hex().upper(), *_base64_cores(raw)}
-    return {
-        *{secret, *lines, *spelled},
-        *{text for text in encoded if len(text) >= _FRAGMENT_MIN},
-    } - {""}
+    return {secret, *lines, *{text for text in encoded if len(text) >= _FRAGMENT_MIN}} - {""}
+
+
+def _spellings(text: str) -> str:
+    """The pattern of a text as JSON, Python, URLs and HTML escape it, once or again and again."""
+    parts = re.findall(r"\\+|[A-Za-z0-9_.~-]+|.", text, re.DOTALL)
+    return "".join(map(_spelling, parts))
+
+
+def _spelling(part: str) -> str:
+    """A run of backslashes, a run of characters that nobody escapes, or any other character."""
+    before = rf"{_BACKSLASH}{{1,{_BACKSLASHES}}}"
+    if part[0] == "\\":
+        return rf"(?i:{_BACKSLASH}{{1,{_BACKSLASHES * len(part)}}})"
+    if len(part) > 1 or (part.isascii() and (part.isalnum() or part in "_.~-")):
+        return re.escape(part)
+    code, raw = ord(part), part.encode(errors="surrogatepass")
+    number = rf"(?:\#|{_percent(b'#')})(?:0*{code}|x0*{code:x})"
+    name = "|".join(filter(None, [number, codepoint2name.get(code)]))
+    bare = [
+        re.escape(part),
+        _percent(raw),
+        rf"{_AMPERSAND}(?:amp{_SEMICOLON})*(?:{name}){_SEMICOLON}",
+    ]
+    if part == " ":
+        bare += [r"\+", _percent(b"+")]
+    units = part.encode("utf-16-be", "surrogatepass").hex()
+    escaped = [
+        before.join(f"u{units[n : n + 4]}" for n in range(0, len(units), 4)),
+        before.join(f"x{byte:02x}" for byte in raw),
+        *(f"U{code:08x}", f"x{code:02x}", *filter(None, [_SHORT.get(part)])),
+    ]
+    return rf"(?i:(?:{before})?(?:{'|'.join(bare)})|{before}(?:{'|'.join(escaped)}))"
+
+
+def _percent(raw: bytes) -> str:
+    return "".join(f"%(?:25){{0,4}}{byte:02x}" for byte in raw)
 
 
 def _base64_cores(raw: bytes) -> Iterable[str]:

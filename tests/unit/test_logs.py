@@ -1,7 +1,6 @@
 """Logs say who, when and what, one line each, and never a secret however hard one tries."""
 
 import base64
-import io
 import json
 import logging
 import sys
@@ -22,41 +21,16 @@ from schemas.errors import SetupError, TransientError
 from services import logs
 from services.redaction import HIDDEN, MASK, SCAN_MAX, TEXT_MAX, Redactor, looks_secret
 from services.secrets import resolve
+from tests.support.log_lines import Sink, as_before
 
 SECRET = 'pä"ss/w0rd+\\ %&\n2nd-line-of-it'
 PLAIN = "correct-horse-battery-9"
 
 
-class Sink:
-    """Everything that was logged."""
-
-    def __init__(self, *, console: bool = False, level: str = "debug") -> None:
-        self.stream = io.StringIO()
-        self.redactor = Redactor()
-        logs.configure("loader", level, stream=self.stream, console=console, redactor=self.redactor)
-
-    @property
-    def text(self) -> str:
-        return self.stream.getvalue()
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.text.splitlines()]
-
-
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """Leave logging as it was found."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
-    logging.captureWarnings(capture=False)
-    structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
+    with as_before():
+        yield
 
 
 @pytest.fixture
