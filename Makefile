@@ -15,7 +15,7 @@ SECONDS ?= 60
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks fmt check test cover demo bench chaos faults connector docs it clean
+.PHONY: help setup hooks fmt check test cover demo bench chaos faults fuzz connector docs it clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -69,6 +69,11 @@ chaos: $(READY) ## processes are killed at random for SECONDS, from SEED; then t
 
 faults: $(READY) ## single faults, poison and kills at every statement, 500 races, 200 kills (half an hour)
 	@$(BIN)/pytest -q -m "slow and not docker and not snowflake" --deselect tests/e2e/test_chaos.py --timeout=300
+
+FUZZ_SECONDS = $(if $(filter file,$(origin SECONDS)),3600,$(SECONDS))
+fuzz: $(READY) ## hostile requests for SECONDS (an hour), from SEED; CASE=NAME repeats one of them
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(SEED) FUZZ_CASE=$(CASE) \
+		$(BIN)/pytest -q tests/e2e/test_fuzz.py
 
 connector: $(READY) ## the warehouse's contract tests with connector 4.8, the oldest, in .venv-connector
 	@UV_PROJECT_ENVIRONMENT=.venv-connector $(UV) sync --quiet --locked --all-extras

@@ -21,7 +21,7 @@ from schemas.dead_letters import TABLE as DEAD_LETTERS
 from services.cli.up import Member
 from tests.support.api import serving
 from tests.support.contacts import Contacts, offer
-from tests.support.project import CONTACTS, ORDERS, Site, kill_now, standing, until
+from tests.support.project import CONTACTS, ORDERS, Site, drained, kill_now, standing, until
 from tests.support.senders import Fate, Sender, Sent
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
@@ -127,24 +127,6 @@ class Expected:
             len(ids_of(site, DEAD_LETTERS)) >= len(self.encode) + len(self.judge),
         )
         return all(found)
-
-
-def drained(site: Site) -> bool:
-    """Whether nothing is in flight: the warehouse stands where every topic ends."""
-    before = site.positions()
-    time.sleep(3)
-    if site.positions() != before:
-        return False
-    reader = site.project.reader()
-    try:
-        return not any(
-            len(run)
-            for topic in site.project.streams
-            for p in reader.partitions(topic)
-            for run in reader.read(p, before.get((p.topic, p.number), 0), reader.bounds(p)[1])
-        )
-    finally:
-        reader.close()
 
 
 def check(site: Site, expected: Expected) -> None:

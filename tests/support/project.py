@@ -265,6 +265,13 @@ def standing(
     names = ("gateway", "gateway_admin", "poller_admin", "loader_admin")
     numbers = dict(zip(names, free_ports(len(names)), strict=True)) | {"partitions": partitions}
     _write(root, numbers, api, {"age_seconds_max": 1, "rows_max": 2000, **loader})
+    with started(root, numbers["gateway"]) as site:
+        yield site
+
+
+@contextmanager
+def started(root: Path, gateway_port: int) -> Iterator[Site]:
+    """The project in ``root``, applied, its broker and warehouse (with faults) running."""
     settings, clock = load(root), SystemClock()
     kafka = EmbeddedKafka(settings.state / "kafka")
     warehouse = EmbeddedWarehouse(
@@ -273,7 +280,7 @@ def standing(
     with embedded(settings, clock, lambda _: Parts(kafka, warehouse)) as endpoints:
         project = Project(settings, endpoints, clock)
         apply_project(project)
-        site = Site(root, project, kafka, warehouse, numbers["gateway"])
+        site = Site(root, project, kafka, warehouse, gateway_port)
         try:
             yield site
         finally:
@@ -314,3 +321,21 @@ def until(holds: Callable[[], bool], seconds: float, what: str, pause: float = 0
         assert time.monotonic() - began < seconds, f"not within {seconds:g} s: {what}"
         time.sleep(pause)
     return time.monotonic() - began
+
+
+def drained(site: Site) -> bool:
+    """Whether nothing is in flight: the warehouse stands where every topic ends."""
+    before = site.positions()
+    time.sleep(3)
+    if site.positions() != before:
+        return False
+    reader = site.project.reader()
+    try:
+        return not any(
+            len(run)
+            for topic in site.project.streams
+            for p in reader.partitions(topic)
+            for run in reader.read(p, before.get((p.topic, p.number), 0), reader.bounds(p)[1])
+        )
+    finally:
+        reader.close()
