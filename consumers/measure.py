@@ -11,6 +11,7 @@ from consumers.ownership import Held, Phase
 from schemas.events import LoadPlan, Partition, Receipt
 from schemas.telemetry import Hop
 
+FAILURES_MAX = 3  # in a row of a partition, that are no blip any more
 LATENCY_SAMPLES = 20  # of a batch, each standing for as many events
 
 
@@ -64,6 +65,31 @@ def tell_state(ports: LoadPorts, state: LoadState) -> None:
         ports.metrics.gauge("load_dedupe_keys", keys, stream=topic)
         opened = [b.opened_at for b in (batch, loading and loading[1]) if b]
         _tell_lag(ports, topic, held, min(opened, default=now))
+
+
+def not_taken_up(ports: LoadPorts, state: LoadState) -> str:
+    """What keeps this loader from being up to date with its partitions; empty if nothing does.
+
+    A partition is taken up once everything is loaded that the log held when its delivery began.
+    What comes later is lag; a failure is a reason again with the third in a row.
+    """
+    held = state.ownership.held
+    new = [p for p, h in held.items() if h.phase is Phase.OWNED and not h.taken_up]
+    for partition, end in ports.log.ends(new).items():
+        here = held[partition]
+        here.goal = end if here.goal is None else min(here.goal, end)  # less the markers at its end
+        here.taken_up = here.committed >= here.goal
+    waiting = [
+        p
+        for p, h in held.items()
+        if not h.taken_up or (h.phase is not Phase.OWNED and h.failures >= FAILURES_MAX)
+    ]
+    if not waiting:
+        return ""
+    topic, number = min(waiting)
+    return (
+        f"{len(waiting)} of {len(held)} partitions are not taken up yet, such as {topic}/{number}"
+    )
 
 
 def _tell_lag(ports: LoadPorts, topic: str, held: Mapping[Partition, Held], oldest: int) -> None:

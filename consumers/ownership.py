@@ -28,6 +28,8 @@ class Held:
     keys: PartitionKeys | None = None
     position: int = 0  # the next offset to be read, once owned
     committed: int = 0  # the next offset to be loaded, once owned
+    goal: int | None = None  # where the log ended when delivery began, once that is known
+    taken_up: bool = False  # has once been loaded up to there, by us
 
 
 @dataclass(slots=True)
@@ -65,7 +67,9 @@ class Ownership:
                 continue
             if held.keys is not None:
                 held.keys.close()
-            self.held[partition] = Held(retry_at=retry_at, failures=held.failures + 1)
+            self.held[partition] = Held(
+                retry_at=retry_at, failures=held.failures + 1, taken_up=held.taken_up
+            )
 
     def due(self, now: float) -> list[Partition]:
         """What is to be claimed now."""

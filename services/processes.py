@@ -10,6 +10,7 @@ import uvloop
 
 from consumers.load import drain_once, load_once
 from consumers.loader import LoadPorts, LoadState
+from consumers.measure import not_taken_up
 from schemas.errors import SluiceError
 from services.bootstrap import Project
 from services.collector import calm_collector
@@ -34,6 +35,8 @@ BEAT_SECONDS = 1.0
 LEAVE_MARGIN_SECONDS = 4.0  # to leave the group and close sessions, after what is waited for
 POLLER_LEAVE_SECONDS = 20.0  # an answer and a transaction
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PARTITIONS, UNASSIGNED = "partitions", "waits for its partitions"
+SPARE_SECONDS = 30.0  # without a partition: there are more loaders than partitions
 FIRST = "waits for its first page"
 QUIET = frozenset({"committed", "delivering"})
 
@@ -159,13 +162,34 @@ def run_loader(project: Project) -> ExitCode:
         state, policy = project.load_state(), project.load_policy
         under = Supervision(here.health, project.metrics, project.clock, here.stop)
         calm_collector()
-        code = run_loop("loader", lambda: load_once(ports, state, policy), under)
+        began = project.clock.monotonic()
+        here.health.ready(PARTITIONS, ok=False, why=UNASSIGNED)
+
+        def turn() -> None:
+            load_once(ports, state, policy)
+            report_partitions(ports, state, here.health, project.clock.monotonic() - began)
+
+        code = run_loop("loader", turn, under)
         if code is ExitCode.OK:
             here.health.stop(here.stop.reason)
             drain(project, ports, state)
         ports.lanes.close(1.0)
         ports.log.close()
     return code
+
+
+def report_partitions(ports: LoadPorts, state: LoadState, health: Health, seconds: float) -> None:
+    """Readiness by partitions: all that are held are taken up, ``seconds`` after the start.
+
+    One that the group gives none for so long is a spare, and ready.
+    """
+    if state.ownership.held:
+        why = not_taken_up(ports, state)
+    else:
+        why = UNASSIGNED if seconds < SPARE_SECONDS else ""
+    told = health.state().checks.get(PARTITIONS)
+    if told is None or (told.ok, told.why.get("what", "")) != (not why, why):
+        health.ready(PARTITIONS, ok=not why, why=why)
 
 
 def drain(project: Project, ports: LoadPorts, state: LoadState) -> None:

@@ -77,14 +77,20 @@ def loads(site: Site, name: str) -> int:
     return site.log_of(name).count('"committed"')
 
 
+def deliveries(site: Site, name: str) -> int:
+    """Partitions that a loader has begun to deliver."""
+    return site.log_of(name).count('"delivering"')
+
+
 def restart(site: Site, loader: Process, port: int) -> str:
     """One step of a rolling restart: end it, start it, and go on once it is ready and loads."""
     name = loader.spec.name
     seconds = stopped(loader)
     assert seconds < STOP_SECONDS_MAX
-    before, began = loads(site, name), time.monotonic()
+    before, delivered, began = loads(site, name), deliveries(site, name), time.monotonic()
     loader.start()
     until(lambda: ready(port), 60, f"{name} is ready")
+    assert deliveries(site, name) > delivered  # ready means that it has its partitions
     until(lambda: loads(site, name) > before, 60, f"{name} loads")
     took = time.monotonic() - began
     return f"{name} ended in {seconds:.1f} s; {took:.1f} s later the new one loads"

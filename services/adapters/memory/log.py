@@ -59,7 +59,7 @@ class MemoryLog:
 
     def ends(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """See the port."""
-        return {partition: self._broker.logs[partition].after for partition in partitions}
+        return {partition: self._end(partition) for partition in partitions}
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         """See the port."""
@@ -78,6 +78,13 @@ class MemoryLog:
         """As if this member had been silent for too long; it is back with its next poll."""
         if self._member in self._group.members:
             self._group.leave(self._member, self._broker.logs)
+
+    def _end(self, partition: Partition) -> int:
+        """Where we are, if nothing but markers follows."""
+        log, at = self._broker.logs[partition], self._next.get(partition)
+        if at is None or any(message.offset >= at for message in reversed(log.messages)):
+            return log.after
+        return at
 
     def _changes(self) -> tuple[set[Partition], set[Partition]]:
         lost = self._member not in self._group.members
