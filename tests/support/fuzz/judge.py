@@ -61,7 +61,7 @@ class Ledger:
     ids: set[int] = field(default_factory=set)  # digests of acknowledged ids
     proofs: set[int] = field(default_factory=set)  # digests of all signatures and tokens sent
     dead: int = 0
-    late: int = 0  # answers that took longer than they should
+    late: int = 0  # requests that took us longer than they should
 
 
 def problems(case: Case, heard: Heard, ledger: Ledger, forbidden: Forbidden) -> list[str]:
@@ -71,7 +71,7 @@ def problems(case: Case, heard: Heard, ledger: Ledger, forbidden: Forbidden) -> 
     if heard.silent:
         found.append(f"{len(heard.answers)} answers, and then nothing more")
     missing = len(case.wanted) - len(heard.answers)
-    late = heard.seconds > PROMPT_SECONDS  # a machine that is busy: its 408 and its close are right
+    late = heard.sending_seconds > PROMPT_SECONDS  # by us: a 408 is right, and so is a close
     ledger.late += late
     excused = late or case.may_lose or (case.may_close and heard.answers)
     if missing and heard.closed and not excused:

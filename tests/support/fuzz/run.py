@@ -184,7 +184,7 @@ class Fuzz:
         return "\n  ".join(
             (
                 f"seed {self.seed}: {self.tried} connections of strangers",
-                f"{self.ledger.late} of them took longer than {PROMPT_SECONDS:g} s",
+                f"{self.ledger.late} of them took longer than {PROMPT_SECONDS:g} s to send",
                 f"{self.delivered} deliveries taken, the slowest in {self.delivery_seconds:.1f} s",
                 f"answers {dict(sorted(self.ledger.statuses.items()))}",
                 f"reasons {dict(sorted(self.ledger.reasons.items()))}",

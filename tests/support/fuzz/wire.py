@@ -35,7 +35,7 @@ class Heard:
     closed: bool = False
     silent: bool = False  # nothing more came, for longer than anything may take
     rest: bytes = b""  # that was no answer
-    seconds: float = 0  # until all was sent, and the first answer was there
+    sending_seconds: float = 0  # until all was sent
 
 
 async def heard(port: int, case: Case) -> Heard:
@@ -48,10 +48,10 @@ async def heard(port: int, case: Case) -> Heard:
         return found
     try:
         await _send(writer, case)
+        found.sending_seconds = time.monotonic() - began
         if case.end is End.READ:
             await _listen(reader, case, found)
     finally:
-        found.seconds = time.monotonic() - began
         await _hang_up(writer, reset=case.end is End.RESET)
     return found
 
