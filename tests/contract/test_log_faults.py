@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -202,3 +203,23 @@ def test_leaders_killed_under_load_lose_and_double_nothing(tmp_path: Path) -> No
         until(lambda: member.count == sent, member)
         assert [int(v) for v in member.values[Partition("t", 0)]] == list(range(sent))
         member.log.close()
+
+
+@pytest.mark.parametrize("wished", [{}, {"enable.idempotence": False, "acks": 1}])
+def test_what_is_sent_again_while_a_broker_hangs_is_in_the_log_once(
+    kafka_broker: TestBroker, embedded: EmbeddedKafka, wished: dict[str, str | int]
+) -> None:
+    """Its requests wait in the sockets, and all of them are served later. No setting allows it."""
+    short: dict[str, str | int] = {"request.timeout.ms": 500, "socket.timeout.ms": 500}
+    client = {**kafka_broker.client, **short, "message.timeout.ms": 60_000, **wished}
+    topic = kafka_broker.topic()
+    publisher = KafkaPublisher(client)
+    publisher.publish([record(topic, 0)])
+    pid = embedded.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    thawing = threading.Timer(3, os.kill, (pid, signal.SIGCONT))
+    thawing.start()
+    publisher.publish([record(topic, n) for n in range(1, 200)])
+    thawing.join()
+    assert values(kafka_broker.client, topic) == list(range(200))
