@@ -1,7 +1,8 @@
 """A run of one stream's events over the partitions that a loader holds, kept as columns."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,12 @@ class FlushPolicy:
     rows_max: int
     bytes_max: int
     age_max: float  # seconds
+
+    def within(self, sla: timedelta | None) -> "FlushPolicy":
+        """The policy of a stream that promises its rows in time: half of that is for the load."""
+        if sla is None:
+            return self
+        return replace(self, age_max=min(self.age_max, sla.total_seconds() / 2))
 
 
 @dataclass(slots=True)

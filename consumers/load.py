@@ -193,16 +193,16 @@ def close_due(ports: LoadPorts, state: LoadState, policy: FlushPolicy) -> None:
     """Hand due batches to the lanes, one a stream at a time; a full stream waits unread."""
     now = ports.clock.now()
     for topic, batch in list(state.open.items()):
-        held = state.ownership.held
+        held, contract = state.ownership.held, state.streams[topic].contract
         given_up = any(not state.ownership.owned(p) for p in batch.spans if p in held)
-        if not (given_up or batch.due(policy, now)):
+        if not (given_up or batch.due(policy.within(contract.sla), now)):
             continue
         if topic in state.loading:
             if topic not in state.paused and batch.full(policy):
                 ports.log.pause(state.ownership.of_topic(topic))
                 state.paused.add(topic)
             continue
-        plan = plan_load(batch, state.streams[topic].contract, now)
+        plan = plan_load(batch, contract, now)
         del state.open[topic]
         batch.frames.clear()  # the plan has them, as one
         state.loading[topic] = plan, batch

@@ -57,7 +57,8 @@ class Contract(BaseModel):
     )
     owner: str = Field(default="", description="Whom to ask about this stream.")
     sla: timedelta | None = Field(
-        default=None, description="Longest time from event to row that is acceptable."
+        default=None,
+        description="Longest time from event to row that is acceptable: a batch closes after half.",
     )
     keep_raw: bool = Field(
         default=True, description="Carry the JSON record as it came in `_raw` on the topic."

@@ -1,6 +1,7 @@
 """The loader's loop: the whole journal of its effects, and what it does under faults."""
 
 import zlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -109,6 +110,20 @@ def test_a_stream_whose_next_batch_is_full_is_not_read_until_the_load_has_ended(
     loader.run(5)
     assert world.loaded() == sorted(f"o{n}" for n in range(60))
     assert world.audit().balanced
+
+
+def test_a_batch_closes_in_time_for_what_its_contract_promises() -> None:
+    world = World(partitions=1, policy=LoadPolicy(FlushPolicy(1000, 10**9, 60.0), 100, 0.05))
+    loader = world.loader()
+    stream = loader.state.streams[STREAM]
+    stream.contract = stream.contract.model_copy(update={"sla": timedelta(seconds=4)})
+    loader.turn(3)
+    for number in range(3):
+        world.produce(order(number))
+        loader.run(1.7)
+        assert len(world.loaded()) == number
+        loader.run(0.6)
+        assert len(world.loaded()) == number + 1
 
 
 @pytest.mark.parametrize("step", list(Step))
