@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from consumers import ledger
-from schemas.contract import Contract
+from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.errors import SetupError
 from schemas.ports import Warehouse
-from schemas.sql import identifier
+from schemas.sql import identifier, literal
 from schemas.table import columns_of
 from services.adapters.kafka import TopicSpec
 from services.apply import topic_specs
@@ -17,6 +17,11 @@ from services.doctor import Check, Finding, Level, failed, fine
 from services.settings import Kafka
 
 SECOND = 1_000_000
+HOURS = 24
+BILLED_SECONDS_MIN = 60  # from each start of a virtual warehouse
+LOAD_SECONDS = 5  # of a COPY and its ledger
+SIZES = ("XSMALL", "SMALL", "MEDIUM", "LARGE", "XLARGE", "2XLARGE", "3XLARGE", "4XLARGE")
+CREDITS = {size: 2.0**place for place, size in enumerate(SIZES)}  # an hour
 SKEW_SECONDS_FEW = 2.0
 SKEW_SECONDS_MAX = 60.0  # signatures with a time are refused soon after
 UTC_NAMES = {"UTC", "Etc/UTC", "GMT", "Etc/GMT"}
@@ -84,6 +89,10 @@ def check_warehouse(project: Project) -> Iterator[Finding]:
     warehouse = project.warehouse()
     try:
         yield from _session(project, warehouse)
+        if not project.settings.embedded_warehouse:
+            streams = sum(not name.endswith(DEAD_SUFFIX) for name in project.streams)
+            seconds = project.settings.loader.age_seconds_max / max(1, streams)
+            yield from check_cost(warehouse, seconds)
         yield from _zone(warehouse)
         yield from _skew(project, warehouse)
     finally:
@@ -110,6 +119,43 @@ def _session(project: Project, warehouse: Warehouse) -> Iterator[Finding]:
     if running["w"] is None:
         remedy = "name it in snowflake.warehouse and grant the role USAGE on it"
         yield Finding("warehouse", Level.FAILED, "the session has no virtual warehouse", remedy)
+
+
+def check_cost(warehouse: Warehouse, batch_seconds: float) -> Iterator[Finding]:
+    """What loading may cost at most, by the virtual warehouse's size and when it is suspended.
+
+    ``batch_seconds``: between two batches, of whatever stream, while all of them have events.
+    """
+    (row,) = warehouse.rows("SELECT CURRENT_WAREHOUSE() AS W")
+    found = warehouse.rows(f"SHOW WAREHOUSES LIKE {literal(row['w'])}") if row["w"] else []
+    if not found:
+        return
+    name, size = str(row["w"]), str(found[0]["size"])
+    hourly = CREDITS.get(size.replace("-", "").upper())
+    suspend = int(found[0]["auto_suspend"] or 0)
+    if hourly is None:
+        yield fine("cost", f"{name} is of size {size}: no estimate")
+        return
+    price = credits_a_day(hourly, suspend, batch_seconds)
+    what = f"loading costs at most {price:.1f} credits a day: {name} is {size}, "
+    what += f"suspends after {suspend} s" if suspend else "never suspends"
+    what += f", and a batch closes every {batch_seconds:g} s"
+    if not suspend:
+        remedy = f"ALTER WAREHOUSE {identifier(name)} SET AUTO_SUSPEND = {BILLED_SECONDS_MIN}"
+        yield Finding("cost", Level.WARNING, what, remedy)
+    elif price >= hourly * HOURS and hourly > 1:
+        remedy = "an X-Small loads as fast; or raise loader.age_seconds_max above AUTO_SUSPEND"
+        yield Finding("cost", Level.WARNING, what, remedy)
+    else:
+        yield fine("cost", what)
+
+
+def credits_a_day(hourly: float, suspend_seconds: int, every_seconds: float) -> float:
+    """Most credits that loads ``every_seconds`` keep a warehouse awake for; 0 never suspends."""
+    awake = max(BILLED_SECONDS_MIN, suspend_seconds) + LOAD_SECONDS
+    if not suspend_seconds or every_seconds <= awake:
+        return hourly * HOURS
+    return hourly * HOURS * awake / every_seconds
 
 
 def _zone(warehouse: Warehouse) -> Iterator[Finding]:
