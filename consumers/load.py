@@ -244,7 +244,7 @@ def _remember(ports: LoadPorts, state: LoadState, plan: LoadPlan) -> dict[Partit
         if held is None or not state.ownership.owned(span.partition):
             continue  # whoever has it now restores the keys from the log
         positions[span.partition] = span.after
-        held.failures = 0
+        held.failures, held.trouble = 0, ""
         held.committed = span.after
         try:
             if held.keys is not None:

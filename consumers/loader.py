@@ -97,4 +97,5 @@ def give_up(
             continue
         state.restoring.pop(partition, None)
         wait = error if isinstance(error, float) else backoff(error, held.failures)
-        state.ownership.wait([partition], now + wait)
+        trouble = str(error) if isinstance(error, SetupError) else ""
+        state.ownership.wait([partition], now + wait, trouble)

@@ -71,7 +71,8 @@ def not_taken_up(ports: LoadPorts, state: LoadState) -> str:
     """What keeps this loader from being up to date with its partitions; empty if nothing does.
 
     A partition is taken up once everything is loaded that the log held when its delivery began.
-    What comes later is lag; a failure is a reason again with the third in a row.
+    What comes later is lag; a failure is a reason again with the third in a row, and at once if
+    only people can mend it.
     """
     held = state.ownership.held
     new = [p for p, h in held.items() if h.phase is Phase.OWNED and not h.taken_up]
@@ -79,6 +80,9 @@ def not_taken_up(ports: LoadPorts, state: LoadState) -> str:
         here = held[partition]
         here.goal = end if here.goal is None else min(here.goal, end)  # less the markers at its end
         here.taken_up = here.committed >= here.goal
+    for partition, here in sorted(held.items()):
+        if here.trouble:
+            return f"{partition.topic}/{partition.number}: {here.trouble}"
     waiting = [
         p
         for p, h in held.items()

@@ -24,6 +24,7 @@ class Held:
     phase: Phase = Phase.WAITING
     retry_at: float = 0.0  # monotonic seconds
     failures: int = 0  # in a row
+    trouble: str = ""  # of the last one, where only people can mend it; until something loads
     claim: Claim | None = None
     keys: PartitionKeys | None = None
     position: int = 0  # the next offset to be read, once owned
@@ -59,7 +60,7 @@ class Ownership:
         held = self.held.get(partition)
         return held is not None and held.phase is Phase.OWNED
 
-    def wait(self, partitions: Collection[Partition], retry_at: float) -> None:
+    def wait(self, partitions: Collection[Partition], retry_at: float, trouble: str = "") -> None:
         """Claim these again, from where the warehouse then stands, but not before ``retry_at``."""
         for partition in partitions:
             held = self.held.get(partition)
@@ -68,7 +69,10 @@ class Ownership:
             if held.keys is not None:
                 held.keys.close()
             self.held[partition] = Held(
-                retry_at=retry_at, failures=held.failures + 1, taken_up=held.taken_up
+                retry_at=retry_at,
+                failures=held.failures + 1,
+                trouble=trouble,
+                taken_up=held.taken_up,
             )
 
     def due(self, now: float) -> list[Partition]:

@@ -9,6 +9,7 @@ from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.ports import Warehouse
 from services.adapters.kafka import KafkaAdmin, TopicSpec
 from services.settings import Kafka
+from services.table_columns import BY_HAND, columns_there, misfits
 
 REPORTS, CURSORS = "sluice.batches", "sluice.cursors"
 DEAD_LETTER_BYTES_MAX = 8_388_608
@@ -60,9 +61,12 @@ def apply_topics(admin: KafkaAdmin, specs: list[TopicSpec], changes: Changes) ->
 
 
 def apply_tables(warehouse: Ledgered, streams: Mapping[str, Contract], changes: Changes) -> None:
-    """Create and widen tables. Outside any load: DDL would commit its transaction."""
+    """Create and widen tables. Outside any load: DDL would commit its transaction.
+
+    Columns of another type than the contract's are differences: people decide.
+    """
     warehouse.ensure_ledger()
-    present = columns_by_table(warehouse)
+    present = columns_there(warehouse)
     for contract in {c.table_name: c for c in streams.values()}.values():
         columns = present.get(contract.table_name)
         if columns is None:
@@ -72,15 +76,4 @@ def apply_tables(warehouse: Ledgered, streams: Mapping[str, Contract], changes: 
         for statement in table.add_columns(contract, columns):
             warehouse.execute(statement)
             changes.done.append(statement)
-
-
-def columns_by_table(warehouse: Warehouse) -> dict[str, dict[str, str]]:
-    """Column names and types of every table of the schema."""
-    rows = warehouse.rows(
-        "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE FROM INFORMATION_SCHEMA.COLUMNS "
-        "WHERE TABLE_SCHEMA = CURRENT_SCHEMA() ORDER BY TABLE_NAME, ORDINAL_POSITION"
-    )
-    found: dict[str, dict[str, str]] = {}
-    for row in rows:
-        found.setdefault(row["table_name"], {})[row["column_name"]] = row["data_type"]
-    return found
+        changes.differences += [f"{what}; {BY_HAND}" for what in misfits(contract, columns)]

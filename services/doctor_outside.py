@@ -2,19 +2,18 @@
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from consumers import ledger
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.errors import SetupError
 from schemas.ports import Warehouse
 from schemas.sql import identifier, literal
-from schemas.table import columns_of
 from services.adapters.kafka import TopicSpec
 from services.apply import topic_specs
 from services.bootstrap import Project
 from services.doctor import Check, Finding, Level, failed, fine
 from services.settings import Kafka
+from services.table_columns import BY_HAND, Columns, columns_there, misfits, missing
 
 SECOND = 1_000_000
 HOURS = 24
@@ -26,7 +25,6 @@ SKEW_SECONDS_FEW = 2.0
 SKEW_SECONDS_MAX = 60.0  # signatures with a time are refused soon after
 UTC_NAMES = {"UTC", "Etc/UTC", "GMT", "Etc/GMT"}
 APPLY = "run: sluice apply (sluice up does it too)"
-CATALOGUE = {"VARCHAR": "TEXT"}  # how the catalogue calls a type, where it is not by its name
 
 
 def check_broker(project: Project) -> Iterator[Finding]:
@@ -190,11 +188,11 @@ def check_tables(project: Project) -> Iterator[Finding]:
     """Ledger, stage and tables are there, as the contracts say, and the role may write them."""
     warehouse = project.warehouse()
     try:
-        present = _columns(warehouse)
-        missing = [name for name in ledger.TABLES if name not in present]
+        present = columns_there(warehouse)
+        absent = [name for name in ledger.TABLES if name not in present]
         if not warehouse.rows(ledger.STAGE_SQL):
-            missing.append(ledger.STAGE)
-        yield from _missing("ledger", missing)
+            absent.append(ledger.STAGE)
+        yield from _missing("ledger", absent)
         for name in ledger.TABLES:
             if name in present:
                 yield from _writable("ledger", warehouse, name)
@@ -206,57 +204,15 @@ def check_tables(project: Project) -> Iterator[Finding]:
         warehouse.close()
 
 
-def _columns(warehouse: Warehouse) -> dict[str, dict[str, dict[str, Any]]]:
-    """Tables, their columns, and what the catalogue says of each."""
-    rows = warehouse.rows(
-        "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, NUMERIC_PRECISION, NUMERIC_SCALE "
-        "FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = CURRENT_SCHEMA()"
-    )
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["table_name"], {})[str(row["column_name"]).upper()] = row
-    return found
-
-
-def _table(
-    warehouse: Warehouse, contract: Contract, present: dict[str, dict[str, Any]]
-) -> Iterator[Finding]:
+def _table(warehouse: Warehouse, contract: Contract, there: Columns) -> Iterator[Finding]:
     name = contract.table_name
-    well = True
-    for column in columns_of(contract):
-        there = present.get(column.name.upper())
-        if there is None:
-            well = False
-            what = f"{name}.{column.name.upper()} is missing"
-            yield Finding("tables", Level.WARNING, what, APPLY)
-        elif not fits(column.type, there):
-            well = False
-            what = f"{name}.{column.name.upper()} is {_called(there)}, the contract says "
-            remedy = (
-                "give the contract another field or table name, or convert the column by hand "
-                "while no loader runs"
-            )
-            yield Finding("tables", Level.FAILED, what + column.type, remedy)
-    if well:
+    lacking, wrong = list(missing(contract, there)), list(misfits(contract, there))
+    for column in lacking:
+        yield Finding("tables", Level.WARNING, f"{name}.{column} is missing", APPLY)
+    for what in wrong:
+        yield Finding("tables", Level.FAILED, what, BY_HAND)
+    if not (lacking or wrong):
         yield from _writable("tables", warehouse, name)
-
-
-def fits(wanted: str, there: Mapping[str, Any]) -> bool:
-    """Whether a column holds every value of the type ``wanted``; ``there`` is its catalogue row."""
-    kind, _, digits = wanted.partition("(")
-    if str(there["data_type"]).partition("(")[0].upper() not in {kind, CATALOGUE.get(kind, kind)}:
-        return False
-    if kind != "NUMBER" or there["numeric_precision"] is None:
-        return True
-    precision, scale = (int(part) for part in digits.rstrip(")").split(","))
-    has_precision, has_scale = int(there["numeric_precision"]), int(there["numeric_scale"])
-    return has_scale >= scale and has_precision - has_scale >= precision - scale
-
-
-def _called(there: Mapping[str, Any]) -> str:
-    if there["data_type"] == "NUMBER" and there["numeric_precision"] is not None:
-        return f"NUMBER({there['numeric_precision']},{there['numeric_scale']})"
-    return str(there["data_type"])
 
 
 def _writable(check: str, warehouse: Warehouse, name: str) -> Iterator[Finding]:

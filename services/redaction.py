@@ -25,6 +25,7 @@ _BACKSLASHES = 32  # before one character: escaped five times
 _NOTHING = r"(?!)"
 _SHORT = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f", "\v": "v", "\a": "a", "\0": "0"}
 
+_SPACE = re.compile(r"\s")
 _NAME_PARTS = (
     *("password", "passwd", "passphrase", "secret", "token", "credential", "cookie"),
     *("authorization", "apikey", "privatekey", "accesskey", "signature", "hmac", "bearer", "jwt"),
@@ -39,7 +40,7 @@ _QUOTED = (
     r"""|\\{0,8}["'][^\r\n]*"""  # a quote that never ends, such as in a text that was cut
 )
 _OPENERS = (  # words that begin our own sentences; a value that is one of them tells nothing
-    r"(?:a|an|the|this|no|not|is|in|or|and|it|one|cannot|must|needs|use|see|scheme|environment"
+    r"(?:a|an|the|this|no|not|is|in|or|and|it|one|cannot|must|needs|use|see|missing|scheme|environment"
     r"|Input|String|Field|Value|Extra|unknown)"
 )
 _OURS = (  # what stands behind a secret's name in our own texts, and is no secret
@@ -188,10 +189,14 @@ class Redactor:
 
     def _items(self, items: list[Any], depth: int) -> list[Any]:
         match items:
-            case [str() | bytes() as name, item] if self._private(_name(name)):
+            case [str() | bytes() as name, item] if self._names_private(_name(name)):
                 return [self.text(_name(name)), self._named(_name(name), item, depth)]
             case _:
                 return [self.value(item, depth + 1) for item in items[:ITEMS_MAX]]
+
+    def _names_private(self, text: str) -> bool:
+        """Of the first of two items, which may be a header's name, or a sentence."""
+        return not _SPACE.search(text) and self._private(text)
 
     def _named(self, name: str, value: object, depth: int) -> Any:  # noqa: ANN401 - any JSON value
         if self._private(name) and not isinstance(value, bool | None):

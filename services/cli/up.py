@@ -148,7 +148,11 @@ def require_addresses(folder: Path) -> None:
 def keep_up(project: Project) -> ExitCode:
     """Run everything until Ctrl-C or SIGTERM, then drain."""
     _ = project.webhooks  # their secrets are missing here and now, not in a child's log
-    apply_project(project)
+    changes, log = apply_project(project), structlog.get_logger("up")
+    for what in changes.done:
+        log.info("applied", change=what)
+    for what in changes.differences:
+        log.warning("differs from its contract", what=what)
     console = Console(stderr=True)
     stop = Stop()
     with stop_on_signals(stop), running(project) as members:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from schemas.errors import SetupError
 from schemas.events import Partition
 from services.adapters.memory.log import MemoryTransactions
 from services.adapters.memory_warehouse import Step, WarehouseFault
@@ -100,6 +101,22 @@ def test_a_blip_is_no_reason_and_an_outage_is() -> None:
     world.account.faults.clear()
     assert process.turn(1_000) == ""
     assert world.loaded() == ["o1", "o2"]
+
+
+def test_what_only_people_can_mend_is_a_reason_at_once_and_until_it_loads() -> None:
+    world = World(partitions=1)
+    process = Process(world)
+    assert process.turn(5) == ""
+    error = SetupError("a column is missing", where="snowflake", remedy="sluice apply")
+    world.account.faults.append(WarehouseFault(Step.PUT, error, times=2))
+    world.produce(order(1))
+    told = [process.turn() for _ in range(6_000)]
+    failed = [n for n, why in enumerate(told) if why]
+    assert failed == list(range(failed[0], failed[-1] + 1)), "it flickers"
+    assert "partitions: shop.orders/0: " in told[failed[0]]
+    assert "a column is missing" in told[failed[0]]
+    assert told[-1] == ""
+    assert world.loaded() == ["o1"]
 
 
 @pytest.mark.parametrize("partitions", [1, 2])

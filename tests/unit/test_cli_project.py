@@ -20,9 +20,9 @@ from services.cli.doctor import examined
 from services.cli.init import TEMPLATES, write_project
 from services.dictionary import dictionary_page
 from services.doctor import FOLDER_CHECKS, Finding, Level, run_checks
-from services.doctor_outside import fits
 from services.exit_codes import ExitCode
 from services.project import load_contract
+from services.table_columns import fits
 
 BY_ROW = """
 from pydantic import BaseModel, field_validator

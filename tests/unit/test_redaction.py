@@ -51,11 +51,13 @@ def test_what_our_errors_say_is_never_masked() -> None:
         "snowflake.token: Input should be a valid string",
         "snowflake.tokens: unknown field",
         "use one of basic, bearer, github, hmac, none, standard_webhooks, stripe",
+        "api_key: missing value",
         "tags: 'basic', 'api_key', 'oauth2_client_credentials', 'oauth2_refresh_token'",
     ],
 )
 def test_our_sentences_and_lists_are_left_alone(text: str) -> None:
     assert Redactor().text(text) == text
+    assert Redactor().value([text, "and another"]) == [text, "and another"]
 
 
 @pytest.mark.parametrize(

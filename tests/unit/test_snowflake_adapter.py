@@ -96,6 +96,23 @@ def test_an_error_is_classed_by_what_one_does_about_it(
     assert (expected is SetupError) == ("What to do" in str(classed))
 
 
+@pytest.mark.parametrize(
+    ("errno", "text"),
+    [
+        (100038, "Numeric value 'abc' is not recognized"),
+        (424242, "Conversion Error: Could not convert string 'abc' to INT64"),
+    ],
+)
+def test_no_value_of_an_event_is_repeated(errno: int, text: str) -> None:
+    told = str(translated(errors.ProgrammingError(msg=text, errno=errno), "COPY"))
+    assert text.replace("abc", "...") in told
+
+
+def test_the_object_that_is_missing_is_named() -> None:
+    text = "Object 'DB.S.ORDERS' does not exist or not authorized."
+    assert text in str(translated(errors.ProgrammingError(msg=text, errno=2003), "COPY"))
+
+
 def test_a_lost_connection_is_not_asked_to_roll_back() -> None:
     assert lost_connection(errors.OperationalError(msg="timeout"))
     assert lost_connection(errors.DatabaseError(msg="x", errno=250001, sqlstate="08001"))

@@ -12,6 +12,9 @@ LINES_MAX = 4
 CHARS_MAX = 500
 _TWICE: Final = re.compile(r"^(\d{6} \(\w{5}\): )\1")  # the number, by server and connector
 
+_OF_A_VALUE: Final = re.compile(r"conver|not recognized|out of range|too long", re.IGNORECASE)
+_VALUE: Final = re.compile(r"'[^']*'")  # which is an event's: not for logs
+
 # errno: what to do. Numbers as in Snowflake's error messages, without leading zeros.
 _SETUP: Final = {
     904: "a column is missing: run `sluice apply`, or compare table and contract",
@@ -104,4 +107,7 @@ def _by_class(error: errors.Error, text: str) -> TransientError | SetupError:
 def _message(error: errors.Error) -> str:
     lines = str(error.msg or error).splitlines()
     text = " ".join(line.strip() for line in lines[:LINES_MAX])[:CHARS_MAX]
-    return _TWICE.sub(r"\1", text)
+    text = _TWICE.sub(r"\1", text)
+    if error.errno in _DATA or _OF_A_VALUE.search(text):
+        text = _VALUE.sub("'...'", text)
+    return text
