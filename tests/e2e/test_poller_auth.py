@@ -211,7 +211,7 @@ def test_a_rotated_refresh_token_is_kept_over_a_restart_until_another_one_is_con
 
 
 def test_a_refresh_token_that_cannot_be_kept_is_told_and_used(
-    api: Api, log: MemoryLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    api: Api, log: MemoryLog, tmp_path: Path
 ) -> None:
     tokens = TokenEndpoint(life=0.2, rotate=True)
     guarded(api, tokens)
@@ -221,9 +221,10 @@ def test_a_refresh_token_that_cannot_be_kept_is_told_and_used(
     ports = ports_of(
         log, "shop.orders", secrets=SECRETS, tokens=FileRefreshTokens(tmp_path / "tokens")
     )
-    poll_once(ports, settings_of(api.url, PAGED, auth=auth))
+    with structlog.testing.capture_logs() as lines:
+        poll_once(ports, settings_of(api.url, PAGED, auth=auth))
     assert ids(log) == [1, 2, 3, 4]
-    said = capsys.readouterr().out
+    said = str(lines)
     assert "kept in memory only" in said
     assert "refresh-1" not in said
 
