@@ -246,7 +246,7 @@ def _piped(cases: Cases, draw: Random, request: Request, name: str) -> Case:
     wanted = (*case.wanted, *(one.wanted for one in more))
     early = {b"upgrade"} | ({b"transfer-encoding"} if request.provider.rated else set())
     closes = any(name in early for name, _ in request.draft.lines)  # answered, and that is all
-    return replace(case, hidden=hidden, wanted=wanted, may_close=closes)
+    return replace(case, hidden=hidden, wanted=wanted, may_close=closes, may_lose=closes)
 
 
 def _idle(_cases: Cases, _draw: Random, request: Request, _name: str) -> Case:
