@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -249,6 +249,8 @@ def _type_name(annotation: Any) -> str:  # noqa: ANN401 - any annotation
     if annotation == SecretName:
         return "secret"
     match get_origin(annotation):
+        case None if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+            return ", ".join(f'"{option}"' for option in annotation)
         case None:
             return {str: "text", Path: "path", bool: "true or false", float: "number"}.get(
                 annotation, "whole number"
