@@ -25,6 +25,7 @@ from services.monitor.server import CONNECTIONS_MAX, Admin, routes
 from services.monitor.watch import Watch
 from services.redaction import HIDDEN
 from services.run import Stop, Supervision, run_loop
+from tests.support.project import until
 
 pytestmark = pytest.mark.enable_socket
 
@@ -275,9 +276,11 @@ def test_a_route_that_fails_shows_no_trace_and_does_not_end_the_server(
     health = Health(SystemClock())
     admin = Admin("127.0.0.1", 0, health, routes(health, fail, "text/plain"), lambda: None)
     connection = http.client.HTTPConnection("127.0.0.1", admin.port, timeout=10)
-    connection.request("GET", "/metrics")
-    with capture_logs() as lines, pytest.raises((http.client.HTTPException, OSError)):
-        connection.getresponse()
+    with capture_logs() as lines:
+        connection.request("GET", "/metrics")
+        with pytest.raises((http.client.HTTPException, OSError)):
+            connection.getresponse()
+        until(lambda: bool(lines), 10, "the server tells, after it has hung up")
     connection.close()
     again = http.client.HTTPConnection("127.0.0.1", admin.port, timeout=10)
     again.request("GET", "/progress")
