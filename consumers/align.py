@@ -7,12 +7,11 @@ by one, and a value that has no counterpart in the contract's type makes its row
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
 import polars as pl
 
 from consumers.converting import NoExpressionError, converted, free_form, json_column
 from consumers.plain import as_json, dumped, plain
-from schemas import avro
+from schemas import avro, exact_json
 from schemas.columns import dtype_of
 from schemas.contract import Contract
 from schemas.foreign import without_null
@@ -144,8 +143,8 @@ def _merged(rest: str, own: str | None) -> str:
     if own is None:
         return rest
     try:
-        known = orjson.loads(own)
+        known = exact_json.loads(own)
     except ValueError:
         known = own
     found = known if isinstance(known, dict) else {avro.EXTRA: known}
-    return orjson.dumps(found | orjson.loads(rest)).decode()
+    return exact_json.dumps(found | exact_json.loads(rest)).decode()

@@ -12,7 +12,7 @@ import polars as pl
 from consumers.decode import Decoder, SchemaLookup
 from consumers.dedupe import dedupe_keys, key_hashes
 from consumers.judge import judge
-from schemas import avro
+from schemas import avro, exact_json
 from schemas.columns import KEY, VALUE
 from schemas.contract import Contract
 from schemas.events import Partition, Run
@@ -149,6 +149,6 @@ def _said(kind: FieldType, value: Any) -> Any:  # noqa: ANN401 - a value of any 
 
 def _sorted_json(text: str) -> str:
     try:
-        return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS).decode()
+        return exact_json.dumps(exact_json.loads(text), orjson.OPT_SORT_KEYS).decode()
     except (ValueError, TypeError):  # no JSON, or too deep to be written again: as it is
         return text

@@ -8,13 +8,12 @@ from typing import Any
 import fastavro
 import numpy as np
 import numpy.typing as npt
-import orjson
 import polars as pl
 from fastavro.schema import SchemaParseException
 from pydantic import ValidationError
 
 from consumers.align import Alignment, empty_frame
-from schemas import avro
+from schemas import avro, exact_json
 from schemas.coerce import Coercer, json_text
 from schemas.columns import FrameReader, MisfitError
 from schemas.contract import Contract, Raw
@@ -104,7 +103,7 @@ def _unpacking(contract: Contract) -> Callable[[dict[str, Any]], dict[str, Any]]
     coercer = Coercer(contract)
 
     def unpack(record: dict[str, Any]) -> dict[str, Any]:
-        value = orjson.loads(record["payload"] or "null")
+        value = exact_json.loads(record["payload"] or "null")
         if not isinstance(value, dict):
             raise _BadRecordError(
                 Violation("$", RejectReason.NOT_AN_OBJECT, "the payload is no JSON object")

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from schemas import exact_json
 from schemas.columns import KEY, VALUE
 from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
 
@@ -81,7 +82,7 @@ def as_json(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        return orjson.dumps(orjson.loads(text)).decode()
+        return exact_json.dumps(exact_json.loads(text)).decode()
     except ValueError:
         return orjson.dumps(text).decode()
 

@@ -4,12 +4,13 @@ A value is taken here only in its field's canonical JSON form; whatever pydantic
 convert is left to :mod:`schemas.coerce`, so that both paths give the same bytes.
 """
 
+import decimal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import orjson
 import polars as pl
 
+from schemas import exact_json
 from schemas.columns import dtype_of
 from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
 
@@ -24,7 +25,7 @@ _CANONICAL: dict[Scalar, frozenset[type]] = {
 _TEXT: frozenset[type] = frozenset({str, _NONE})
 _LIST: frozenset[type] = frozenset({list, _NONE})
 _DICT: frozenset[type] = frozenset({dict, _NONE})
-_NUMBER_OR_TEXT: frozenset[type] = frozenset({str, int, float, _NONE})
+_NUMBER_OR_TEXT: frozenset[type] = frozenset({str, int, float, decimal.Decimal, _NONE})
 # [0-9] and not \d, which takes the digits of all scripts
 _DATE = r"^[12][0-9]{3}-(0[0-9]|1[0-2])-([0-2][0-9]|3[01])$"
 _TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?$"
@@ -64,14 +65,14 @@ def column(kind: FieldType, values: Values) -> pl.Series:
 def json_texts(values: Values) -> list[str | None]:
     """Every value as JSON; null stays null. Raises UnfitError for what JSON cannot say."""
     try:
-        return [None if v is None else orjson.dumps(v).decode() for v in values]
+        return [None if v is None else exact_json.dumps(v).decode() for v in values]
     except TypeError:
         raise UnfitError([i for i, v in enumerate(values) if not _dumps(v)]) from None
 
 
 def _dumps(value: object) -> bool:
     try:
-        orjson.dumps(value)
+        exact_json.dumps(value)
     except TypeError:
         return False
     return True

@@ -7,6 +7,7 @@ import orjson
 from pydantic import AfterValidator
 
 from producers.places import pointer_tokens
+from schemas import exact_json
 from schemas.identity import event_id_of_content
 
 _Tree = dict[str, Any]  # by name or place: a tree of what goes below, or None for all of it
@@ -28,14 +29,14 @@ def content_id(source: str, left_out: Sequence[str]) -> Callable[[Mapping[str, A
     """What names a source's records by their canonical JSON without what the pointers find.
 
     A pointer that finds nothing is fine. The order of keys and the white space never matter;
-    numbers count as they were parsed, hence up to the precision of 64-bit floats. None for a
-    record that cannot be written as JSON, such as one nested too deeply.
+    every digit of a number counts. None for a record that cannot be written as JSON, such as one
+    nested too deeply.
     """
     tree = _tree(left_out)
 
     def read(value: Mapping[str, Any]) -> str | None:
         try:
-            canonical = orjson.dumps(_without(value, tree), option=orjson.OPT_SORT_KEYS)
+            canonical = exact_json.dumps(_without(value, tree), orjson.OPT_SORT_KEYS)
         except TypeError:
             return None
         return event_id_of_content(source, canonical)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Self
 
-import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from producers.pagers import Position, Span
+from schemas import exact_json
 
 STATE_BYTES_MAX = 4096
 MICROS = 1_000_000
@@ -207,7 +207,7 @@ def dump_state(state: State) -> bytes:
     run = state.run
     value: dict[str, Any] = {"v": 1, "cursor": state.cursor, "bad": state.bad, "kind": state.kind}
     if run is None:
-        return orjson.dumps(value)
+        return exact_json.dumps(value)
     full = {
         "position": run.position,
         "since": run.span.since,
@@ -217,15 +217,15 @@ def dump_state(state: State) -> bytes:
         "pages": run.pages,
         "records": run.records,
     }
-    dumped = orjson.dumps(value | {"run": full})
-    return dumped if len(dumped) <= STATE_BYTES_MAX else orjson.dumps(value)
+    dumped = exact_json.dumps(value | {"run": full})
+    return dumped if len(dumped) <= STATE_BYTES_MAX else exact_json.dumps(value)
 
 
 def load_state(stored: bytes | None) -> State:
     """The state of a stored cursor record. Raises ValueError for what we have not written."""
     if not stored:
         return State()
-    value = orjson.loads(stored)
+    value = exact_json.loads(stored)
     if not isinstance(value, dict) or value.get("v") != 1:
         msg = "not a cursor of version 1"
         raise ValueError(msg)

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-import orjson
 import polars as pl
 import pydantic
 
 from producers.columnar import UnfitError, column, json_texts
-from schemas import avro, identity
+from schemas import avro, exact_json, identity
 from schemas.coerce import Coercer, json_text
 from schemas.columns import FrameWriter
 from schemas.contract import Contract, Raw
@@ -227,7 +226,7 @@ def _text(part: object) -> str | None:
     if part is None:
         return None
     try:
-        return orjson.dumps(part).decode()
+        return exact_json.dumps(part).decode()
     except TypeError:
         return None
 

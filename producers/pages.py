@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from producers.exchange import at, pointer_tokens
+from schemas import exact_json
 from schemas.errors import RejectReason
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -45,7 +46,7 @@ def read_body(body: bytes, records: str, *, null_is_empty: bool = False) -> Body
     Raises UnreadableError.
     """
     try:
-        value = orjson.loads(body)
+        value = exact_json.loads(body)
     except orjson.JSONDecodeError as error:
         what = f"the answer is not JSON ({error.msg} at {error.pos})"
         raise UnreadableError(what, RejectReason.NOT_JSON) from None

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from schemas.events import Headers
@@ -37,7 +38,14 @@ def text_at(value: object, tokens: Tokens) -> str | None:
             return None
     if isinstance(value, str):
         return value or None
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+    return str(value) if _whole(value) else None
+
+
+def _whole(number: object) -> bool:
+    """Whether it is an integer of any size, as :func:`schemas.exact_json.loads` gives them."""
+    if isinstance(number, Decimal):
+        return number.as_tuple().exponent == 0
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from producers.content import content_id
@@ -275,8 +276,9 @@ def _naming(plan: Plan) -> Callable[[Mapping[str, Any]], str | None]:
 
 def _id_at(value: Mapping[str, Any], pointer: str) -> str | None:
     found = at(value, pointer)
-    plain = isinstance(found, str | int | float) and not isinstance(found, bool) and found != ""
-    return bounded(str(found)) if plain else None
+    if isinstance(found, bool) or not isinstance(found, str | int | float | Decimal):
+        return None
+    return bounded(str(found)) or None
 
 
 def _unreadable(plan: Plan, state: State, response: Response, error: UnreadableError) -> Polling:

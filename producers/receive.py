@@ -11,7 +11,7 @@ from producers.encode import Encoder
 from producers.fitting import fitting
 from producers.refusal import Refusal, RefusalReason
 from producers.webhook import Answer, WebhookSource
-from schemas import identity
+from schemas import exact_json, identity
 from schemas.errors import RejectReason, Stage
 from schemas.events import Delivery, Incoming, Record, Rejection, Violation
 
@@ -229,7 +229,7 @@ def _too_many_values() -> Refusal:
 
 def _piece(raw: bytes, limits: Limits) -> _Piece:
     try:
-        value = orjson.loads(raw)
+        value = exact_json.loads(raw)
     except orjson.JSONDecodeError as error:
         reason = RejectReason.NOT_JSON
         if "depth limit" in error.msg or "recursion" in error.msg.lower():

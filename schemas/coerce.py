@@ -7,14 +7,13 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Literal, NotRequired
 
-import orjson
 import pydantic
 import pydantic_core
 from pydantic import BeforeValidator, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from schemas import types
+from schemas import exact_json, types
 from schemas.contract import Contract, Raw
 from schemas.types import DECIMAL_DIGITS_MAX, Array, Decimal, Enum, FieldType, Map, Record, Scalar
 
@@ -85,7 +84,7 @@ def _to_utc(value: dt.datetime) -> dt.datetime:
 def json_text(value: object) -> str:
     """Raises ValueError for what JSON cannot say."""
     try:
-        return orjson.dumps(value).decode()
+        return exact_json.dumps(value).decode()
     except TypeError as error:  # nested too deep, an integer of more than 64 bits, half a character
         raise PydanticCustomError("json", "{what}", {"what": str(error)}) from None
 

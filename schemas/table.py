@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import polars as pl
 
-from schemas import avro
+from schemas import avro, exact_json
 from schemas.columns import KEY, VALUE
 from schemas.contract import Contract
 from schemas.sql import identifier, literal, quoted
@@ -224,7 +223,7 @@ def _encodable(kind: FieldType) -> bool:
 
 def _dumped(values: pl.Series, kind: FieldType) -> list[str | None]:
     return [
-        None if value is None else orjson.dumps(jsonable(kind, value)).decode()
+        None if value is None else exact_json.dumps(jsonable(kind, value)).decode()
         for value in values.to_list()
     ]
 
@@ -235,7 +234,7 @@ def jsonable(kind: FieldType, value: Any) -> Any:  # noqa: ANN401 - whatever a c
         return None
     match kind:
         case Scalar.JSON:
-            return orjson.loads(value)
+            return exact_json.loads(value)
         case Scalar.DATE | Scalar.TIME | Scalar.TIMESTAMP:
             # not left to orjson, which drops zeros of a time: .029784 becomes .29784
             return value.isoformat() + ("Z" if kind is Scalar.TIMESTAMP else "")

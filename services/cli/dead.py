@@ -10,7 +10,7 @@ import orjson
 import typer
 from rich.text import Text
 
-from schemas import avro
+from schemas import avro, exact_json
 from schemas.dead_letters import TABLE
 from schemas.errors import RejectReason, SetupError, SluiceError
 from schemas.sql import Value, literal, timestamp
@@ -215,7 +215,7 @@ def original(value: bytes | None, registry: Registry) -> Original:
         return Original("empty", "")
     value = bytes(value)
     try:
-        return Original("json", orjson.loads(value))
+        return Original("json", exact_json.loads(value))
     except orjson.JSONDecodeError:
         record = _decoded(value, registry)
     if record is not None:

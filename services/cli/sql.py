@@ -10,6 +10,7 @@ from typing import Annotated, Any, Protocol
 import orjson
 import typer
 
+from schemas import exact_json
 from schemas.errors import SetupError
 from services.bootstrap import Project
 from services.cli.answers import json_text, notice, screen, table
@@ -122,12 +123,16 @@ def _write_json(result: Result) -> None:
     lead = "["
     for row in result.rows:
         values = (
-            orjson.loads(value) if n in result.json and isinstance(value, str) else value
+            _as_json(value) if n in result.json and isinstance(value, str) else value
             for n, value in enumerate(row)
         )
         sys.stdout.write(f"{lead}\n{json_text(dict(zip(result.columns, values, strict=True)))}")
         lead = ","
     sys.stdout.write("\n]\n" if lead == "," else "[]\n")
+
+
+def _as_json(text: str) -> orjson.Fragment:
+    return orjson.Fragment(exact_json.dumps(exact_json.loads(text)))
 
 
 def _write_csv(result: Result) -> None:

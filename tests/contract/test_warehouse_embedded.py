@@ -86,6 +86,16 @@ def test_a_null_timestamp_stays_null(sql: Sql) -> None:
     assert str(stamps[0][1]) == "2026-01-02 03:04:05.000006"
 
 
+def test_parse_json_keeps_the_digits_of_numbers(sql: Sql) -> None:
+    text = '{"a":0.12345678901234567890123456789,"b":[12345678901234567890.5],"c":"x"}'
+    assert sql(f"SELECT PARSE_JSON('{text}')::VARCHAR, PARSE_JSON(NULL)") == [(text, None)]
+
+
+def test_parse_json_refuses_what_is_none(sql: Sql) -> None:
+    with pytest.raises(SetupError):
+        sql("SELECT PARSE_JSON('{bad')")
+
+
 def test_copy_loads_the_files_that_files_names(sql: Sql, staged: Callable[..., str]) -> None:
     for name, value in (("a.parquet", 1), ("b.parquet", 2), ("c.parquet", 3)):
         staged(name, [value])

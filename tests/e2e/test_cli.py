@@ -267,5 +267,20 @@ def test_a_contract_is_inferred_from_what_landed(sluice: Sluice) -> None:
     assert found.model.model_validate(EVENT)
 
 
+def test_every_digit_of_a_number_reaches_the_table(sluice: Sluice) -> None:
+    url = f"http://127.0.0.1:{sluice.gateway_port}/v1/in/raw"
+    bodies = [
+        f'{{"exact":{last},"number":1234567890123456789012{last},"rate":0.1234567890123456789{last}}}'
+        for last in (1, 2)
+    ]
+    for body in bodies:
+        sent = sluice.shell(f"curl -sS {url} -H 'content-type: application/json' -d '{body}'")
+        assert json.loads(sent.stdout)["accepted"] == 1, sent.stderr
+    statement = "SELECT payload FROM raw_events WHERE payload:exact IS NOT NULL"
+    seen(sluice, statement, 2)
+    text = sluice("sql", statement, "--json")
+    assert sorted(re.findall(r'{"exact".*?}', text)) == bodies
+
+
 def test_at_the_end_the_books_balance(sluice: Sluice) -> None:
     assert sluice.json("audit")["balanced"]

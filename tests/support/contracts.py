@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal, cast
 
-import orjson
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, JsonValue, create_model
 from pydantic.fields import FieldInfo
 
+from schemas import exact_json
 from schemas.contract import Contract
 from schemas.events import Incoming
 
@@ -99,6 +99,8 @@ def json_value(rng: Random, depth: int = 2) -> Any:
         return [json_value(rng, depth - 1) for _ in range(rng.randrange(3))]
     if kind == 6:
         return {text(rng): json_value(rng, depth - 1) for _ in range(rng.randrange(3))}
+    if kind == 3 and rng.random() < 0.3:
+        return decimal_number(rng, 38, rng.choice((0, 9, 30)))
     return (None, rng.random() < 0.5, integer(rng), number(rng), text(rng))[kind]
 
 
@@ -126,6 +128,12 @@ def decimal_text(rng: Random, digits: int, places: int) -> str:
     return f"-{plain}" if rng.random() < 0.4 else plain
 
 
+def decimal_number(rng: Random, digits: int, places: int) -> float | Decimal:
+    """The same as a JSON number that was read."""
+    read: list[float | Decimal] = exact_json.loads(f"[{decimal_text(rng, digits, places)}]")
+    return read[0]
+
+
 def _decimal(digits: int, places: int) -> Kind:
     other = (
         "0",
@@ -145,9 +153,25 @@ def _decimal(digits: int, places: int) -> Kind:
     )
     return Kind(
         Annotated[Decimal, Field(max_digits=digits, decimal_places=places)],
-        lambda rng: decimal_text(rng, digits, places),
+        one_of(
+            lambda rng: decimal_text(rng, digits, places),
+            lambda rng: decimal_number(rng, digits, places),
+        ),
         one_of(*other),
-        one_of("x", "1" * 40, "٣", "NaN", "Infinity", 1e300, True, "", {}, []),
+        one_of(
+            "x",
+            "1" * 40,
+            Decimal("1" * 40),
+            Decimal("0." + "1" * 39),
+            "٣",
+            "NaN",
+            "Infinity",
+            1e300,
+            True,
+            "",
+            {},
+            [],
+        ),
         Decimal(0),
     )
 
@@ -156,15 +180,21 @@ NEVER = one_of({}, [], {"a": 1}, [[1]])
 SCALARS: tuple[Kind, ...] = (
     Kind(bool, one_of(True, False), one_of("yes", 0, 1, "false", 1.0), one_of(NEVER, "x"), True),
     Kind(int, integer, one_of("12", 3.0, True, " 7 ", "1_000"), one_of(NEVER, 2**63, 1e30), 7),
-    Kind(int, integer, one_of("-5"), one_of(2**64 - 1, 1.5, "x", -1e19, "9" * 30), 7),
+    Kind(
+        int,
+        integer,
+        one_of("-5"),
+        one_of(2**64 - 1, Decimal(2**64), Decimal("1." + "1" * 20), 1.5, "x", -1e19, "9" * 30),
+        7,
+    ),
     Kind(
         float,
         one_of(number, integer),
-        one_of("1.5", True, "NaN", "-inf", 2**64 - 1),
+        one_of("1.5", True, "NaN", "-inf", 2**64 - 1, Decimal("0.12345678901234567891")),
         one_of(NEVER, "x"),
         0.5,
     ),
-    Kind(str, text, text, one_of(NEVER, 1, 1.5), "none"),
+    Kind(str, text, text, one_of(NEVER, 1, 1.5, Decimal(2**70)), "none"),
     Kind(bytes, text, text, one_of(NEVER, 1), b"none"),
     Kind(
         dt.date,
@@ -183,7 +213,15 @@ SCALARS: tuple[Kind, ...] = (
     Kind(
         dt.datetime,
         lambda rng: stamp(rng).isoformat() + _offset(rng),
-        one_of(0, 1.5, "2024-01-01", "2024-01-01 10:00:00", "2024-01-01T10:00:00.1234567Z", "1e3"),
+        one_of(
+            0,
+            1.5,
+            Decimal("1795000000.1234567891"),
+            "2024-01-01",
+            "2024-01-01 10:00:00",
+            "2024-01-01T10:00:00.1234567Z",
+            "1e3",
+        ),
         one_of("0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "2023-02-29T00:00:00Z"),
         dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
     ),
@@ -323,7 +361,7 @@ def can_be_key(model: type[BaseModel], name: str) -> bool:
 
 def incoming(value: dict[str, Any], event_id: str | None = None) -> Incoming:
     """A record on its way to the encoder."""
-    return Incoming(value, orjson.dumps(value), event_id, "shop", RECEIVED)
+    return Incoming(value, exact_json.dumps(value), event_id, "shop", RECEIVED)
 
 
 def page_of(rng: Random, shape: Shape) -> list[Incoming]:

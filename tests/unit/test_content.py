@@ -14,6 +14,7 @@ from producers.content import content_id
 from producers.receive import Limits, Received, receive
 from producers.rest import parse_source
 from producers.webhook import WebhookSource, find_plugins, make_source, read_config
+from schemas import exact_json
 from schemas.errors import RejectReason, SetupError
 from schemas.events import Incoming
 from schemas.identity import event_id_of_content
@@ -132,6 +133,8 @@ def test_a_number_counts_the_elements_of_an_array() -> None:
 
 def test_without_pointers_the_whole_record_counts_but_not_how_it_is_written() -> None:
     assert named(orjson.loads(b'{"b": 1.50, "a":2}'), ()) == named({"a": 2, "b": 1.5}, ())
+    first, second = (exact_json.loads(b'{"n": 1234567890123456789012%d}' % n) for n in (1, 2))
+    assert named(first, ()) != named(second, ())
     assert named({"sent_at": 1}, ()) != named({"sent_at": 2}, ())
     assert named({"a": 1}, ()) != named({"a": 1.0}, ())
 

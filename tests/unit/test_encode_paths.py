@@ -2,13 +2,15 @@
 
 import io
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import fastavro
+import pytest
 from hypothesis import Phase, given, settings
+from pydantic import BaseModel, Field, JsonValue
 
 from producers.encode import Encoded, StreamEncoder
-from schemas import avro
+from schemas import avro, exact_json
 from schemas.contract import Contract
 from schemas.events import Incoming
 from tests.support.contracts import DRAWS, Random, contract_of, leaves, page_of, shape_of
@@ -59,3 +61,30 @@ def test_a_page_is_encoded_as_its_records_one_by_one(rng: Random) -> None:
         here, there = decoded(contract, one.value), decoded(contract, other.value)
         assert repr(here) == repr(there)  # NaN equals itself here
         assert any(isinstance(leaf, Decimal) and leaf < 0 for leaf in leaves(here))
+
+
+class Transfer(BaseModel):
+    """Numbers that no double holds."""
+
+    number: Annotated[Decimal, Field(max_digits=38, decimal_places=0)]
+    rate: Annotated[Decimal, Field(max_digits=38, decimal_places=20)]
+    seen: JsonValue
+
+
+@pytest.mark.parametrize("columnar_min", [1, 1000], ids=["together", "one by one"])
+def test_no_digit_of_a_number_is_lost_and_keys_that_differ_stay_apart(columnar_min: int) -> None:
+    contract = Contract(stream="bank.transfers", model=Transfer, key=("number",))
+    raws = [
+        b'{"number":1234567890123456789012345678901%d,"rate":0.12345678901234567891,'
+        b'"seen":[0.12345678901234567891],"more":98765432109876543210.5}' % last
+        for last in (1, 2)
+    ]
+    incoming = [Incoming(exact_json.loads(raw), raw, None, "bank", 0) for raw in raws]
+    encoded = StreamEncoder(contract, 7, columnar_min).encode(incoming)
+    assert len(set(encoded.ids)) == len({r.key for r in encoded.records}) == 2
+    for record, last in zip(encoded.records, (1, 2), strict=True):
+        row = decoded(contract, record.value)
+        assert row["number"] == Decimal(f"1234567890123456789012345678901{last}")
+        assert row["rate"] == Decimal("0.12345678901234567891")
+        assert row["seen"] == "[0.12345678901234567891]"
+        assert row[avro.EXTRA] == '{"more":98765432109876543210.5}'

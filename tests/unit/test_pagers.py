@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import producers.pagers
+from producers.cursors import Run, State, dump_state, load_state
 from producers.pagers import Page, Pager, Position, Span, pager_of, pagers
 from producers.pagers.link import link_to
+from producers.pages import read_body
 from schemas.errors import SetupError
 
 URL = "https://api.example.com/v1/orders?x=1"
@@ -148,6 +150,16 @@ def test_the_last_records_field_can_be_the_token() -> None:
     assert of.after({}, seen({"has_more": True}, records=3)).position == {"token": 2}
     assert of.after({}, seen({"has_more": False}, records=3)).position is None
     assert of.after({}, seen({"has_more": True}, records=0)).position is None
+
+
+def test_a_token_of_many_digits_is_asked_for_as_it_came() -> None:
+    of = pager(kind="cursor", token="/next")
+    body = read_body(b'{"next": 12345678901234567890123, "data": []}', "/data").value
+    position = of.after({}, Page(URL, body, (), {}, "", frozenset())).position
+    assert position is not None
+    stored = load_state(dump_state(State(None, Run(position, Span(None, 0), "plan"))))
+    assert stored.run is not None
+    assert of.turn(stored.run.position).params == {"cursor": "12345678901234567890123"}
 
 
 def test_the_same_token_twice_is_an_error() -> None:

@@ -1,5 +1,6 @@
 """Webhook tables of a project: presets, texts with places, and errors that name the field."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,8 @@ def test_a_project_adds_a_source_by_one_file(tmp_path: Path) -> None:
         ("{/list/9}", None),
         ("{/list/-}", None),
         ("{/n/deeper}", None),
+        ("{/big}", "12345678901234567890123"),
+        ("{/share}", None),
     ],
 )
 def test_places_are_filled_from_headers_and_record(text: str, expected: str | None) -> None:
@@ -177,6 +180,8 @@ def test_places_are_filled_from_headers_and_record(text: str, expected: str | No
         "c~d": "tilde",
         "empty": "",
         "flag": True,
+        "big": Decimal(12345678901234567890123),
+        "share": Decimal("0.12345678901234567890"),
     }
     assert template(text, "shop").read({"x-kind": "h"}, value) == expected
 

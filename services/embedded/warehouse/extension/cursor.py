@@ -11,7 +11,7 @@ from snowflake.connector.errors import Error, ProgrammingError
 from sqlglot import Expr, exp
 from typing_extensions import override
 
-from services.embedded.warehouse.extension import copying, ddl, stages
+from services.embedded.warehouse.extension import copying, ddl, stages, variants
 from services.embedded.warehouse.extension.account import is_account_statement
 from services.embedded.warehouse.extension.errors import ABORTED, as_snowflake
 
@@ -79,7 +79,7 @@ class ExtendedCursor(FakeSnowflakeCursor):
         overwrite = stages.overwrites(expression)
         transformed = super()._transform(ddl.without_temporary(expression), params)
         stages.set_overwrite(transformed, overwrite=overwrite)
-        return ddl.without_empty_comment(transformed)
+        return ddl.without_empty_comment(variants.with_all_digits(transformed))
 
     @override
     def _execute(self, transformed: Expr, params: Any = None) -> None:
