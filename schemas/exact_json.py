@@ -8,7 +8,7 @@ double would say something else, and is written with the digits it came with.
 import json
 import re
 import sys
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -19,14 +19,17 @@ _DIGITS = bytes(ord("0") if chr(byte) in "0123456789." else byte for byte in ran
 _LONG = re.compile(rb"(?:^|[\s:,\[])-?(?=[0-9.]{%d})(?:[0-9]+[.eE]|[0-9]{19})" % len(_RUN))
 _INTEGERS = range(-(2**63), 2**64)  # that orjson reads and writes
 _INTEGER_CHARS = 20
+# what becomes of a number must not take longer than to send it: conversions of Decimals take time
+# with the square of their digits, or with an exponent that is written in ten characters
+CHARS_MAX = 1_000
 
 
 def loads(text: bytes | str) -> Any:  # noqa: ANN401 - any JSON value
     """The value; numbers that neither 64 bits nor a double say exactly are ``Decimal``.
 
-    A number too small for a double (below 1e-308) is still 0. Raises ``orjson.JSONDecodeError``, a
-    ValueError, for what is no JSON, for a number too large for a double, and for a nesting deeper
-    than 1,024.
+    A number too small for a double (below 1e-323) is still 0, one of more than ``CHARS_MAX``
+    characters a double. Raises ``orjson.JSONDecodeError``, a ValueError, for what is no JSON, for
+    a number too large for a double, and for a nesting deeper than 1,024.
     """
     value = orjson.loads(text)
     raw = text.encode() if isinstance(text, str) else text
@@ -45,17 +48,16 @@ def dumps(value: object, option: int | None = None) -> bytes:
 
 def _number(text: str) -> float | Decimal:
     number = float(text)
-    try:
-        exact = Decimal(text)
-    except InvalidOperation:  # an exponent beyond all bounds: it is 0, or was refused before
+    if not number or len(text) > CHARS_MAX:
         return number
+    exact = Decimal(text)
     return number if Decimal(repr(number)) == exact else exact
 
 
-def _integer(text: str) -> int | Decimal:
+def _integer(text: str) -> int | float | Decimal:
     if len(text) <= _INTEGER_CHARS and (number := int(text)) in _INTEGERS:
         return number
-    return Decimal(text)
+    return Decimal(text) if len(text) <= CHARS_MAX else float(text)
 
 
 def _digits(value: object) -> orjson.Fragment:

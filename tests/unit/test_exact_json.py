@@ -73,8 +73,16 @@ def test_what_is_no_json_is_refused(text: str) -> None:
         exact_json.loads(text)
 
 
-def test_an_exponent_beyond_all_bounds_is_zero() -> None:
-    assert exact_json.loads("[1.2345678901234567e-99999999999999999999]") == [0.0]
+@pytest.mark.parametrize("exponent", [b"999999999", b"9" * 20])
+def test_an_exponent_beyond_all_bounds_is_zero(exponent: bytes) -> None:
+    assert exact_json.loads(b"[1.2345678901234567e-%s]" % exponent) == [0.0]
+
+
+def test_no_number_takes_longer_than_it_took_to_send() -> None:
+    (number,) = exact_json.loads(b"[0.%s]" % (b"3" * 1_000_000))
+    assert number == 1 / 3
+    (number,) = exact_json.loads(b"[%s]" % (b"1" * 308))
+    assert number == Decimal("1" * 308)
 
 
 def test_deep_nesting_is_no_crash() -> None:
