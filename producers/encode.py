@@ -17,6 +17,7 @@ from schemas.record_writer import RecordWriter
 from schemas.violations import violations_of
 
 COLUMNAR_MIN = 200  # fewer records are faster one by one (python -m benchmarks.encoding)
+_MISFITS = (ValueError, TypeError, OverflowError)
 ROUNDS_MAX = 4  # how often unfit rows are set aside before all go one by one
 
 
@@ -62,12 +63,12 @@ class StreamEncoder:
     def encode(self, incoming: Sequence[Incoming]) -> Encoded:
         """Coerce to the contract's types and encode; never raises on data."""
         values: list[bytes | Rejection]
+        identities = self._identities(incoming)
+        ids = [id_ for id_, _ in identities]
         if len(incoming) < self._columnar_min or not self._frame_writer.native:
-            identities = self._identities(incoming)
-            values = [self._one(i, id_) for i, (id_, _) in zip(incoming, identities, strict=True)]
+            values = self._few(incoming, ids)
         else:
-            identities = self._identities(incoming)
-            values = self._many(incoming, [id_ for id_, _ in identities])
+            values = self._many(incoming, ids)
         topic = self.contract.topic
         records, rejections = [], []
         for value, (_, key) in zip(values, identities, strict=True):
@@ -75,7 +76,7 @@ class StreamEncoder:
                 records.append(Record(topic, value, key))
             elif isinstance(value, Rejection):
                 rejections.append(value)
-        return Encoded(tuple(records), tuple(rejections), tuple([id_ for id_, _ in identities]))
+        return Encoded(tuple(records), tuple(rejections), tuple(ids))
 
     def _identity(self, incoming: Incoming) -> Identity:
         """The event id, and the log's key: the contract's key, or the id where there is none.
@@ -109,16 +110,39 @@ class StreamEncoder:
             return identity.event_id_of_key(key, version if self._version else None)
         return identity.event_id_of_body(incoming.source, incoming.raw)
 
-    def _one(self, incoming: Incoming, event_id: str) -> bytes | Rejection:
+    def _few(self, incoming: Sequence[Incoming], ids: Sequence[str]) -> list[bytes | Rejection]:
+        """:meth:`_one` of each; what was coerced is written together."""
+        if len(incoming) == 1:
+            return [self._one(incoming[0], ids[0])]
+        coerced = [self._coerced(i, id_) for i, id_ in zip(incoming, ids, strict=True)]
         try:
-            return self._record_writer.write(self._found(incoming, event_id))
+            written = iter(
+                self._record_writer.write_all([c for c in coerced if not isinstance(c, Rejection)])
+            )
+        except _MISFITS:
+            return [self._one(i, id_) for i, id_ in zip(incoming, ids, strict=True)]
+        return [c if isinstance(c, Rejection) else next(written) for c in coerced]
+
+    def _one(self, incoming: Incoming, event_id: str) -> bytes | Rejection:
+        found = self._coerced(incoming, event_id)
+        if isinstance(found, Rejection):
+            return found
+        try:
+            return self._record_writer.write(found)
+        except _MISFITS as error:
+            return self._misfit(incoming, event_id, error)
+
+    def _coerced(self, incoming: Incoming, event_id: str) -> dict[str, Any] | Rejection:
+        try:
+            return self._found(incoming, event_id)
         except pydantic.ValidationError as error:
             return self._rejection(incoming, event_id, violations_of(error))
-        except (ValueError, TypeError, OverflowError) as error:
-            text = f"cannot be encoded: {error}"[:200]
-            return self._rejection(
-                incoming, event_id, (Violation("$", RejectReason.WRONG_TYPE, text),)
-            )
+        except _MISFITS as error:
+            return self._misfit(incoming, event_id, error)
+
+    def _misfit(self, incoming: Incoming, event_id: str, error: Exception) -> Rejection:
+        text = f"cannot be encoded: {error}"[:200]
+        return self._rejection(incoming, event_id, (Violation("$", RejectReason.WRONG_TYPE, text),))
 
     def _found(self, incoming: Incoming, event_id: str) -> dict[str, Any]:
         """All fields on the wire. Raises pydantic.ValidationError, or ValueError for no JSON."""

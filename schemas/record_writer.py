@@ -8,7 +8,8 @@ a library that looks at the schema again for every value takes eight times as lo
 
 import datetime as dt
 import decimal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from struct import Struct
 from typing import Any
 
@@ -16,15 +17,18 @@ from schemas import avro
 from schemas.types import DECIMAL_DIGITS_MAX, Array, Decimal, Enum, FieldType, Map, Record, Scalar
 
 Write = Callable[[Any], bytes]
+WriteAll = Callable[[Sequence[Any]], list[bytes]]
 
 _NULL, _SOME = b"\x00", b"\x02"  # the union's branches
 _TRUE, _FALSE = b"\x02\x01", b"\x02\x00"
 _LENGTHS = [avro.varint(n) for n in range(4_096)]
 _HEADS = [_SOME + length for length in _LENGTHS]  # of texts
+_SHORT = len(_HEADS)
 _DOUBLE = Struct("<bd").pack
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
-_SECOND, _DAY = 1_000_000, 86_400_000_000  # microseconds
+_MICROSECOND = dt.timedelta(microseconds=1)
+_SECOND = 1_000_000  # microseconds
 _EIGHT, _NINE = 1 << 49, 1 << 56  # zig-zag numbers from here on need so many bytes
 _DIGITS = decimal.Context(prec=2 * DECIMAL_DIGITS_MAX)
 
@@ -35,6 +39,7 @@ class RecordWriter:
     def __init__(self, kinds: Mapping[str, FieldType], schema_id: int) -> None:
         self._header = avro.wire_header(schema_id)
         self._fields = [(name, _writer(kind)) for name, kind in kinds.items()]
+        self._columns = [(name, _column(name, kind)) for name, kind in kinds.items()]
 
     def write(self, value: Mapping[str, Any]) -> bytes:
         """Header and record; a field that is missing is null.
@@ -44,6 +49,14 @@ class RecordWriter:
         """
         get = value.get
         return self._header + b"".join([write(get(name)) for name, write in self._fields])
+
+    def write_all(self, values: Sequence[Mapping[str, Any]]) -> list[bytes]:
+        """:meth:`write` of each, field by field, which takes two thirds of the time.
+
+        What a misfit raises does not say which record it was.
+        """
+        columns = [write([v.get(name) for v in values]) for name, write in self._columns]
+        return list(map(b"".join, zip(repeat(self._header, len(values)), *columns, strict=True)))
 
 
 def _length(count: int) -> bytes:
@@ -85,14 +98,14 @@ def _text(value: str | None) -> bytes:
         return _NULL
     raw = value.encode()
     size = len(raw)
-    return (_HEADS[size] if size < len(_HEADS) else _SOME + avro.varint(size)) + raw
+    return (_HEADS[size] if size < _SHORT else _head(size)) + raw
 
 
 def _bytes(value: bytes | None) -> bytes:
     if value is None:
         return _NULL
     size = len(value)
-    return (_HEADS[size] if size < len(_HEADS) else _SOME + avro.varint(size)) + value
+    return (_HEADS[size] if size < _SHORT else _head(size)) + value
 
 
 def _boolean(value: bool | None) -> bytes:  # noqa: FBT001 - data, no switch
@@ -116,8 +129,7 @@ def _time(value: dt.time | None) -> bytes:
 
 def _timestamp(value: dt.datetime | int | None) -> bytes:
     if isinstance(value, dt.datetime):
-        since = value - _EPOCH
-        value = since.days * _DAY + since.seconds * _SECOND + since.microseconds
+        value = (value - _EPOCH) // _MICROSECOND
     return _long(value)
 
 
@@ -133,6 +145,45 @@ _SCALARS: dict[Scalar, Write] = {
     Scalar.UUID: _text,
     Scalar.JSON: _text,
 }
+
+
+def _texts(values: Sequence[str | None]) -> list[bytes]:
+    """:func:`_text` of each."""
+    raws = [None if value is None else value.encode() for value in values]
+    return [
+        _NULL if raw is None else (_HEADS[len(raw)] if len(raw) < _SHORT else _head(len(raw))) + raw
+        for raw in raws
+    ]
+
+
+def _head(size: int) -> bytes:
+    return _SOME + avro.varint(size)
+
+
+_COLUMNS: dict[Scalar, WriteAll] = {
+    Scalar.STRING: _texts,
+    Scalar.UUID: _texts,
+    Scalar.JSON: _texts,
+    Scalar.FLOAT: lambda values: [_NULL if v is None else _DOUBLE(2, v) for v in values],
+    Scalar.BOOLEAN: lambda values: [_NULL if v is None else _TRUE if v else _FALSE for v in values],
+}
+_USUALLY_ONE = frozenset({avro.SOURCE, avro.RECEIVED_AT, avro.EXTRA})  # of all that come together
+
+
+def _column(name: str, kind: FieldType) -> WriteAll:
+    """What writes a field of many records."""
+    write = _writer(kind)
+    each = _COLUMNS.get(kind) if isinstance(kind, Scalar) else None
+    write_all = each or (lambda values: list(map(write, values)))
+    if name not in _USUALLY_ONE:
+        return write_all
+
+    def write_one(values: Sequence[Any]) -> list[bytes]:
+        if not values or values.count(values[0]) < len(values):
+            return write_all(values)
+        return [write(values[0])] * len(values)
+
+    return write_one
 
 
 def _writer(kind: FieldType) -> Write:

@@ -12,8 +12,17 @@ from pydantic import BaseModel, Field, JsonValue
 from producers.encode import Encoded, StreamEncoder
 from schemas import avro, exact_json
 from schemas.contract import Contract
+from schemas.errors import RejectReason
 from schemas.events import Incoming
-from tests.support.contracts import DRAWS, Random, contract_of, leaves, page_of, shape_of
+from tests.support.contracts import (
+    DRAWS,
+    Random,
+    contract_of,
+    incoming,
+    leaves,
+    page_of,
+    shape_of,
+)
 
 SLOW = settings(
     deadline=None,
@@ -63,6 +72,36 @@ def test_a_page_is_encoded_as_its_records_one_by_one(rng: Random) -> None:
         assert any(isinstance(leaf, Decimal) and leaf < 0 for leaf in leaves(here))
 
 
+@SLOW
+@given(DRAWS)
+def test_few_records_are_encoded_as_one_by_one(rng: Random) -> None:
+    shape = shape_of(rng)
+    contract, page = contract_of(rng, shape), page_of(rng, shape)
+    encoder = StreamEncoder(contract, 7, columnar_min=len(page) + 1)
+    assert encoder.encode(page) == apart(encoder, page)
+
+
+@pytest.mark.parametrize("columnar_min", [1, 1000], ids=["many", "few"])
+def test_half_a_character_costs_its_own_record_only(columnar_min: int) -> None:
+    contract = Contract(stream="shop.notes", model=Note)
+    encoder = StreamEncoder(contract, 7, columnar_min)
+    encoded = encoder.encode([incoming({"text": text}) for text in ("a", "b", "c")])
+    assert (len(encoded.records), encoded.rejections) == (3, ())
+    values = [{"text": "a"}, {"text": "\ud800"}, {"text": "c"}]
+    page = [Incoming(value, repr(value).encode(), None, "shop", 0) for value in values]
+    encoded = encoder.encode(page)
+    assert [decoded(contract, r.value)["text"] for r in encoded.records] == ["a", "c"]
+    (rejection,) = encoded.rejections
+    assert rejection.value == page[1].raw
+    assert rejection.reason is RejectReason.WRONG_TYPE
+
+
+class Note(BaseModel):
+    """A text."""
+
+    text: str
+
+
 class Transfer(BaseModel):
     """Numbers that no double holds."""
 
@@ -79,8 +118,8 @@ def test_no_digit_of_a_number_is_lost_and_keys_that_differ_stay_apart(columnar_m
         b'"seen":[0.12345678901234567891],"more":98765432109876543210.5}' % last
         for last in (1, 2)
     ]
-    incoming = [Incoming(exact_json.loads(raw), raw, None, "bank", 0) for raw in raws]
-    encoded = StreamEncoder(contract, 7, columnar_min).encode(incoming)
+    page = [Incoming(exact_json.loads(raw), raw, None, "bank", 0) for raw in raws]
+    encoded = StreamEncoder(contract, 7, columnar_min).encode(page)
     assert len(set(encoded.ids)) == len({r.key for r in encoded.records}) == 2
     for record, last in zip(encoded.records, (1, 2), strict=True):
         row = decoded(contract, record.value)

@@ -14,7 +14,7 @@ from tests.support.fuzz.heads import Draft
 from tests.support.fuzz.project import BODY_SECONDS_MAX
 from tests.support.fuzz.providers import PROVIDERS, Proof, Prover, Provider, Signing
 
-STALL_SECONDS = BODY_SECONDS_MAX + 0.6
+STALL_SECONDS = BODY_SECONDS_MAX + 2
 EARLY = frozenset({413, 431})  # may be said before all of a request is there
 Part = bytes | float  # bytes to send, or seconds to wait
 T = TypeVar("T")
