@@ -1,7 +1,7 @@
 """What a run's events say, as hashes: of their ids, their bodies and their fields."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from consumers.dedupe import dedupe_keys, key_hashes
 from consumers.judge import judge
 from schemas import avro, exact_json
 from schemas.columns import KEY, VALUE
-from schemas.contract import Contract
+from schemas.contract import Contract, Raw
 from schemas.events import Partition, Run
 from schemas.keys import Hashes, Integers
+from schemas.pointers import NOTHING, Tree, tree_of, without
 from schemas.rules import compile_rules
 from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
 
@@ -49,7 +50,10 @@ class Events:
 
 
 class Comparison:
-    """A contract, compiled for comparing its events by their fields and ``_extra``."""
+    """A contract, compiled for comparing its events by their fields and ``_extra``.
+
+    What is ignored are fields, or JSON pointers into the records as they came.
+    """
 
     def __init__(
         self, contract: Contract, lookup: SchemaLookup, ignored: frozenset[str] = frozenset()
@@ -57,7 +61,12 @@ class Comparison:
         self._contract = contract
         self._decoder = Decoder(contract, lookup)
         self._rules = compile_rules(contract)
-        self._kinds = {n: k for n, k in compared(contract).items() if n not in ignored}
+        left_out = _left_out(contract, tree_of(n for n in ignored if n.startswith("/")))
+        self._kinds = {
+            name: (kind, below)
+            for name, kind in compared(contract).items()
+            if name not in ignored and (below := left_out.get(name, NOTHING)) is not None
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,8 +102,15 @@ class Comparison:
 
     def _hashed(self, frame: pl.DataFrame) -> pl.DataFrame:
         return pl.DataFrame(
-            [canonical(frame[name], kind).hash(SEED) for name, kind in self._kinds.items()]
+            [canonical(frame[name], *kind).hash(SEED) for name, kind in self._kinds.items()]
         )
+
+
+def _left_out(contract: Contract, tree: Tree) -> Tree:
+    """What is left out of each column: a record came with the sources' names of its fields."""
+    if contract.model is Raw:
+        return {"payload": tree, avro.EXTRA: tree}
+    return {f.name: tree.get(f.source, NOTHING) for f in contract.fields} | {avro.EXTRA: tree}
 
 
 def compared(contract: Contract) -> dict[str, FieldType]:
@@ -103,15 +119,16 @@ def compared(contract: Contract) -> dict[str, FieldType]:
     return own | {avro.EXTRA: Scalar.JSON}
 
 
-def canonical(column: pl.Series, kind: FieldType) -> pl.Series:
-    """The column in a form that is equal exactly where its values say the same.
+def canonical(column: pl.Series, kind: FieldType, left_out: Tree = NOTHING) -> pl.Series:
+    """The column in a form that is equal exactly where the rest of its values says the same.
 
     Only of JSON and maps can one value be written in several ways; what holds any of them costs
     some microseconds a value, everything else nothing.
     """
-    if not _ambiguous(kind):
+    if not _ambiguous(kind) and not left_out:
         return column
-    texts = [None if value is None else repr(_said(kind, value)) for value in column.to_list()]
+    said = [_said(kind, value, left_out) for value in column.to_list()]
+    texts = [None if value is None else repr(value) for value in said]
     return pl.Series(column.name, texts, dtype=pl.String)
 
 
@@ -129,26 +146,36 @@ def _ambiguous(kind: FieldType) -> bool:
             return any(_ambiguous(field.type) for field in kind.fields)
 
 
-def _said(kind: FieldType, value: Any) -> Any:  # noqa: ANN401 - a value of any column
-    """The value with JSON's keys and maps' entries in order."""
+def _said(kind: FieldType, value: Any, left_out: Tree) -> Any:  # noqa: ANN401 - of any column
+    """The value with JSON's keys and maps' entries in order, without what is left out."""
     if value is None:
         return None
     match kind:
         case Scalar():
-            return _sorted_json(value) if kind is Scalar.JSON else value
+            return _sorted_json(value, left_out) if kind is Scalar.JSON else value
         case Decimal() | Enum():
             return value
         case Array(item, _, _):
-            return [_said(item, part) for part in value]
+            places = _kept((str(n) for n in range(len(value))), left_out)
+            return [_said(item, value[int(place)], below) for place, below in places]
         case Map(inner, _, _):
-            entries = ((entry[KEY], _said(inner, entry[VALUE])) for entry in value)
-            return sorted(entries, key=itemgetter(0))
+            entries = {entry[KEY]: entry[VALUE] for entry in value}
+            kept = _kept(sorted(entries), left_out)
+            return [(key, _said(inner, entries[key], below)) for key, below in kept]
         case Record(_, fields):
-            return [_said(field.type, value[field.name]) for field in fields]
+            names = {field.source: field for field in fields}
+            kept = _kept(names, left_out)
+            return [_said(names[n].type, value[names[n].name], below) for n, below in kept]
 
 
-def _sorted_json(text: str) -> str:
+def _kept(names: Iterable[str], tree: Tree) -> list[tuple[str, Tree]]:
+    """The names that are not left out as a whole, with what is left out below."""
+    return [(n, below) for n in names if (below := tree.get(n, NOTHING)) is not None]
+
+
+def _sorted_json(text: str, left_out: Tree) -> str:
     try:
-        return exact_json.dumps(exact_json.loads(text), orjson.OPT_SORT_KEYS).decode()
+        value = without(exact_json.loads(text), left_out)
+        return exact_json.dumps(value, orjson.OPT_SORT_KEYS).decode()
     except (ValueError, TypeError):  # no JSON, or too deep to be written again: as it is
         return text

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from schemas.events import Headers
+from schemas.pointers import Tokens, pointer_tokens
 
 Read = Callable[[Headers, Mapping[str, Any]], str | None]
 """A text from a delivery's headers and one of its records; None where there is none."""
@@ -15,15 +16,6 @@ _PLACE = re.compile(r"\{([^{}]*)\}")
 _HEADER = re.compile(r"[a-z0-9-]+")
 _NOT_IN_STREAMS = re.compile(r"[^a-z0-9_.-]")
 _MISSING = object()
-Tokens = tuple[str, ...]
-
-
-def pointer_tokens(pointer: str) -> Tokens:
-    """The reference tokens of a JSON pointer (RFC 6901). Raises ValueError."""
-    if pointer and not pointer.startswith("/"):
-        msg = f"a JSON pointer begins with / (found {pointer!r})"
-        raise ValueError(msg)
-    return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
 
 
 def text_at(value: object, tokens: Tokens) -> str | None:

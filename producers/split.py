@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from producers.places import Tokens
+from schemas.pointers import Tokens
 
 VALUES_MAX = 2_000_000  # of one body: what parsing takes is bounded as well as what is sent
 WHITE = b" \t\r\n"

@@ -11,13 +11,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from producers.config_errors import STREAM_RULE, setup_error, two_identities
 from producers.content import FieldPointer, content_id
-from producers.places import Read, Tokens, pointer_tokens, stream_name, template
+from producers.places import Read, stream_name, template
 from producers.plugins import find
 from producers.signatures import find_schemes
 from producers.signing import AnyScheme, Verify
 from schemas.contract import StreamName
 from schemas.errors import SetupError
 from schemas.events import Delivery, Headers
+from schemas.pointers import Tokens, pointer_tokens
 
 KIND = "webhook"
 UNPLACED = "unknown"

@@ -46,11 +46,11 @@ def chosen(project: Project, names: Sequence[str]) -> list[Contract]:
 
 def _check_fields(contracts: Sequence[Contract], ignored: frozenset[str]) -> None:
     known = {name for contract in contracts for name in compared(contract)}
-    for name in sorted(ignored - known):
+    for name in sorted(name for name in ignored - known if not name.startswith("/")):
         raise SetupError(
             f"no field is called {name}",
             where="--ignore",
-            remedy=f"name one of {', '.join(sorted(known))}",
+            remedy=f"name one of {', '.join(sorted(known))}, or point into the record, as /sent_at",
         )
     for contract in contracts:
         if ignored >= compared(contract).keys():

@@ -38,7 +38,12 @@ Since = Annotated[
 ]
 Ignore = Annotated[
     list[str] | None,
-    typer.Option("--ignore", metavar="FIELD", help="Do not compare this field; repeatable."),
+    typer.Option(
+        "--ignore",
+        metavar="FIELD",
+        help="Do not compare this field, or what a JSON pointer finds in the record as it came, "
+        "such as /meta/sent_at; repeatable.",
+    ),
 ]
 
 

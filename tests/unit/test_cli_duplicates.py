@@ -111,7 +111,11 @@ def test_a_field_to_ignore_must_be_one_of_the_streams() -> None:
     with pytest.raises(SetupError) as caught:
         project.report(ignored=frozenset({"amuont"}))
     assert (caught.value.what, caught.value.where) == ("no field is called amuont", "--ignore")
-    assert caught.value.remedy == "name one of _extra, amount, order_id, placed_at"
+    assert caught.value.remedy == (
+        "name one of _extra, amount, order_id, placed_at, or point into the record, as /sent_at"
+    )
+    pointers = frozenset({"/amount", "/meta/sent_at"})
+    assert project.report(ignored=pointers)[0].conflicts == 0
     with pytest.raises(SetupError, match=r"nothing of shop\.orders is left"):
         project.report(ignored=frozenset({"_extra", "amount", "order_id", "placed_at"}))
 

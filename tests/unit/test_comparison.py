@@ -12,7 +12,7 @@ from pydantic import BaseModel, JsonValue
 from consumers.comparison import Comparison, canonical, compared
 from consumers.decode import Decoder
 from schemas import avro
-from schemas.contract import Contract
+from schemas.contract import Contract, raw_contract
 from schemas.types import Array, FieldType, Map, Record, Scalar
 from tests.support.contracts import DRAWS, Random, contract_of, incoming, shape_of
 from tests.support.runs import SCHEMA_ID, messages
@@ -106,6 +106,39 @@ def test_parts_are_compared_by_what_they_say(
     for value in (one, other):
         shop.put("d1", {"id": "a", **value})
     assert [example.fields for example in shop.report().examples] == [fields][: bool(fields)]
+
+
+NESTED = {
+    "who": {"name": "x"},
+    "lines": [{"name": "x"}, {"name": "y"}],
+    "counts": {"a": 1, "b": 1},
+    "free": {"meta": {"sent_at": 1, "n": 1}},
+    "unknown": [1, 2],
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "pointer"),
+    [
+        ({"who": {"name": "z"}}, "/who/name"),
+        ({"who": None}, "/who"),
+        ({"lines": [{"name": "x"}, {"name": "z"}]}, "/lines/1"),
+        ({"lines": [{"name": "x"}, {"name": "z"}]}, "/lines/1/name"),
+        ({"counts": {"a": 2, "b": 1}}, "/counts/a"),
+        ({"free": {"meta": {"sent_at": 2, "n": 1}}}, "/free/meta/sent_at"),
+        ({"free": {"meta": {"n": 1}}}, "/free/meta/sent_at"),
+        ({"unknown": [1, 3]}, "/unknown/1"),
+    ],
+)
+def test_a_pointer_leaves_out_a_part_of_the_record(changed: dict[str, Any], pointer: str) -> None:
+    with_contract = Shop(Contract(stream=STREAM, model=Nested, key=("id",)))
+    without = Shop(raw_contract(STREAM))
+    for shop in (with_contract, without):
+        for value in (NESTED, NESTED | changed):
+            shop.put("d1", {"id": "a", **value})
+        assert shop.report().conflicts == 1
+        assert shop.report("/other", f"{pointer}/other").conflicts == 1
+        assert shop.report(pointer).conflicts == 0
 
 
 def test_free_form_that_is_no_json_or_too_deep_is_compared_as_it_is() -> None:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.places import pointer_tokens, stream_name, template, text_at
+from producers.places import stream_name, template, text_at
 from producers.webhook import WebhookConfig, find_plugins, make_source, read_config
 from schemas.errors import SetupError
+from schemas.pointers import pointer_tokens
 from tests.support.http import HMAC_TABLE, delivery, preset, source
 
 PLUGINS = find_plugins()
