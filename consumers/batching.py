@@ -28,6 +28,7 @@ class Span:
     dates: dict[str, int] = field(default_factory=dict)  # ISO business date: rows
     first_received: int | None = None  # microseconds
     last_received: int | None = None
+    topic_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ class Batch:
                     duplicates=counts.duplicates,
                     dead=counts.dead,
                     epoch=span.epoch,
+                    topic_id=span.topic_id,
                 ),
                 span,
             )
@@ -142,6 +144,7 @@ def _joined(old: Span | None, new: Span) -> Span:
         dates=old.dates,
         first_received=_least(old.first_received, new.first_received),
         last_received=_most(old.last_received, new.last_received),
+        topic_id=new.topic_id,
     )
 
 

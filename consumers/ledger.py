@@ -21,6 +21,7 @@ STAGE = "SLUICE_STAGE"
 _CLAIMS = "claims"  # the one lock there is
 _NOW = "SYSDATE()"  # UTC, whatever the session's time zone
 _QUERY_ID = "NULL /* COPY_QUERY_ID */"
+_FILE_SHA256 = "NULL /* FILE_SHA256 */"
 
 TABLES: Mapping[str, str] = {
     OFFSETS: f"""CREATE TABLE IF NOT EXISTS {OFFSETS} (
@@ -51,7 +52,9 @@ TABLES: Mapping[str, str] = {
   COMMITTED_AT TIMESTAMP_NTZ NOT NULL,
   FIRST_SOURCE_AT TIMESTAMP_NTZ,
   LAST_SOURCE_AT TIMESTAMP_NTZ,
-  QUERY_ID VARCHAR
+  QUERY_ID VARCHAR,
+  TOPIC_ID VARCHAR,
+  FILE_SHA256 VARCHAR
 )""",
     LOCKS: f"""CREATE TABLE IF NOT EXISTS {LOCKS} (
   NAME VARCHAR NOT NULL,
@@ -59,6 +62,14 @@ TABLES: Mapping[str, str] = {
 )""",
 }
 """The DDL of each ledger table."""
+
+ADDED: Mapping[str, Mapping[str, str]] = {
+    LEDGER: {
+        "TOPIC_ID": f"ALTER TABLE {LEDGER} ADD COLUMN TOPIC_ID VARCHAR",
+        "FILE_SHA256": f"ALTER TABLE {LEDGER} ADD COLUMN FILE_SHA256 VARCHAR",
+    },
+}
+"""Columns that a table made by an older version lacks, with what adds them."""
 
 STAGE_SQL = f"SHOW STAGES LIKE {literal(STAGE)}"
 STAGE_DDL = f"CREATE STAGE IF NOT EXISTS {STAGE}"
@@ -138,8 +149,47 @@ def read_claims(rows: Iterable[Mapping[str, Any]]) -> dict[Partition, Claim]:
     return claims
 
 
+def topic_ids_select(partitions: Iterable[Partition]) -> str:
+    """The topic's id in the last ledger row of each partition: topic, part, topic_id.
+
+    The last row is that of the batch which moved the partition's offset. Partitions without one
+    are left out.
+    """
+    return (
+        "SELECT L.TOPIC, L.PART, MAX(L.TOPIC_ID) AS TOPIC_ID FROM "
+        f"(SELECT TOPIC, PART, BATCH FROM {OFFSETS} WHERE {_where(partitions)}) O "
+        f"JOIN {LEDGER} L ON L.BATCH = O.BATCH AND L.TOPIC = O.TOPIC AND L.PART = O.PART "
+        "GROUP BY L.TOPIC, L.PART"
+    )
+
+
+def read_topic_ids(rows: Iterable[Mapping[str, Any]]) -> dict[Partition, str]:
+    """The answer to :func:`topic_ids_select`, without the ids that nobody knew."""
+    return {
+        Partition(str(row["topic"]), int(row["part"])): str(row["topic_id"])
+        for row in rows
+        if row["topic_id"] is not None
+    }
+
+
+def add_columns(there: Mapping[str, Iterable[str]]) -> list[str]:
+    """The ALTERs that bring these tables' columns up to date; absent tables are left out."""
+    return [ADDED[name][column] for name, column in lacking(there)]
+
+
+def lacking(there: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
+    """Tables and columns of the ledger that an older version did not make."""
+    present = {name: set(columns) for name, columns in there.items()}
+    return [
+        (name, column)
+        for name, columns in ADDED.items()
+        for column in columns
+        if name in present and column not in present[name]
+    ]
+
+
 def ledger_insert(facts: BatchFacts, ranges: Sequence[RangeFacts]) -> str:
-    """One row a range; the id of the COPY comes in by :func:`with_query_id`."""
+    """One row a range; what the load alone knows comes in by :func:`with_load_facts`."""
     rows = ",\n".join(f"({_ledger_row(facts, each)})" for each in ranges)
     return f"INSERT INTO {LEDGER} ({', '.join(_LEDGER_COLUMNS)}) VALUES\n{rows}"
 
@@ -148,6 +198,7 @@ _LEDGER_COLUMNS = (
     *("BATCH", "TOPIC", "PART", "FIRST_OFFSET", "NEXT_OFFSET", "EVENTS", "LOADED", "DUPLICATES"),
     *("DEAD", "BYTES", "FILE", "TARGET_TABLE", "BUSINESS_DATES", "EPOCH", "OPENED_AT"),
     *("CLOSED_AT", "COMMITTED_AT", "FIRST_SOURCE_AT", "LAST_SOURCE_AT", "QUERY_ID"),
+    *("TOPIC_ID", "FILE_SHA256"),
 )
 
 
@@ -164,13 +215,19 @@ def _ledger_row(facts: BatchFacts, each: RangeFacts) -> str:
             timestamp(each.first_source_at),
             timestamp(each.last_source_at),
             _QUERY_ID,
+            literal(span.topic_id),
+            _FILE_SHA256,
         )
     )
 
 
-def with_query_id(ledger_sql: str, query_id: str | None) -> str:
-    """The same INSERT, with the id of the batch's COPY in every row."""
-    return ledger_sql.replace(_QUERY_ID, literal(query_id))
+def with_load_facts(ledger_sql: str, query_id: str | None, file_sha256: str | None) -> str:
+    """The same INSERT, with the id of the batch's COPY and its file's SHA-256 (hex) in every row.
+
+    Both are None for a batch without rows.
+    """
+    known = ledger_sql.replace(_QUERY_ID, literal(query_id))
+    return known.replace(_FILE_SHA256, literal(file_sha256))
 
 
 def fence_update(ranges: Sequence[OffsetRange], batch: str) -> str:

@@ -174,7 +174,9 @@ def _grow(ports: LoadPorts, state: LoadState, runs: Sequence[Run], judged: Judge
         held = state.ownership.held[run.partition]
         epoch = held.claim.epoch if held.claim is not None else 0
         size = sum(map(len, filter(None, run.values)))
-        spans[run.partition] = Span(held.position, run.next_offset, epoch, size)
+        spans[run.partition] = Span(
+            held.position, run.next_offset, epoch, size, topic_id=held.topic_id
+        )
         held.position = run.next_offset
     if topic not in state.open:
         state.open[topic] = Batch(topic, ports.clock.now())

@@ -26,6 +26,7 @@ class Held:
     failures: int = 0  # in a row
     trouble: str = ""  # of the last one, where only people can mend it; until something loads
     claim: Claim | None = None
+    topic_id: str | None = None  # of the topic, when it was claimed
     keys: PartitionKeys | None = None
     position: int = 0  # the next offset to be read, once owned
     committed: int = 0  # the next offset to be loaded, once owned

@@ -16,12 +16,14 @@ def claim_due(ports: LoadPorts, state: LoadState) -> None:
         return
     try:
         starts = {p: ports.reader.bounds(p)[0] for p in waiting}
+        ids = {topic: ports.reader.topic_id(topic) for topic in {p.topic for p in waiting}}
     except (TransientError, SetupError) as error:
         ports.note("claim_failed", {"error": str(error)})
         give_up(ports, state, waiting, error)
         return
     for partition in waiting:
-        state.ownership.held[partition].phase = Phase.CLAIMING
+        held = state.ownership.held[partition]
+        held.phase, held.topic_id = Phase.CLAIMING, ids[partition.topic]
     ports.lanes.claim(starts)
 
 
@@ -38,6 +40,7 @@ def take_claims(ports: LoadPorts, state: LoadState, answer: Claimed) -> None:
     for partition in mine:
         held[partition].claim = answer.claims[partition]
         try:
+            _require_same_topic(partition, held[partition])
             state.restoring[partition] = _restoring(ports, state, partition)
         except (TransientError, SetupError) as error:
             ports.note("restore_failed", {"error": str(error)})
@@ -45,6 +48,21 @@ def take_claims(ports: LoadPorts, state: LoadState, answer: Claimed) -> None:
             continue
         held[partition].phase = Phase.RESTORING
         ports.metrics.count("load_claims", stream=partition.topic)
+
+
+def _require_same_topic(partition: Partition, here: Held) -> None:
+    """Raises SetupError where the topic that was loaded is not the one that is there."""
+    loaded = here.claim.topic_id if here.claim is not None else None
+    if loaded is None or here.topic_id is None or loaded == here.topic_id:
+        return
+    raise SetupError(
+        f"the topic was deleted and made again: the ledger's last row is of topic id {loaded}, "
+        f"the broker's topic has {here.topic_id}, so its offsets are those of other events",
+        where=_name(partition),
+        remedy="bring the old topic back; or give the stream another name in its contract (its "
+        "table may stay: `table=`) and its sources, and run `sluice apply`. The ids of batches "
+        "and dead letters are made of topic and offset, so that one name cannot go on twice",
+    )
 
 
 def _restoring(ports: LoadPorts, state: LoadState, partition: Partition) -> Iterator[Run]:

@@ -178,6 +178,7 @@ class OffsetRange:
     duplicates: int
     dead: int
     epoch: int  # of the claim under which it was read
+    topic_id: str | None = None  # of the topic that was read; None where the broker tells none
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,7 @@ class Claim:
 
     epoch: int
     next_offset: int
+    topic_id: str | None = None  # of the topic that was loaded last; None where nobody knew
 
 
 @dataclass(frozen=True, slots=True)

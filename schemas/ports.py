@@ -67,6 +67,13 @@ class LogReader(Protocol):
     def offset_at(self, partition: Partition, timestamp: int) -> int:
         """The first offset whose timestamp (ms) is not earlier; the end where there is none."""
 
+    def topic_id(self, topic: str) -> str | None:
+        """The id of the topic that has this name now; None where the broker tells none.
+
+        A topic that is deleted and made again has another one. Raises TransientError where there
+        is no such topic at the moment.
+        """
+
     def read(self, partition: Partition, first: int, after: int) -> Iterator[Run]:
         """The visible messages of ``[first, after)``. Raises TransientError when it stalls."""
 
@@ -96,7 +103,7 @@ class Warehouse(Protocol):
     """One session in the warehouse. Not for several threads at once."""
 
     def claim(self, starts: Mapping[Partition, int]) -> Mapping[Partition, Claim]:
-        """Own these partitions: raise their epoch, read where they stand.
+        """Own these partitions: raise their epoch, read where they stand and in which topic.
 
         ``starts`` gives the next offset for partitions that the warehouse has never seen.
         Durable on return.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from consumers import ledger
 from schemas import table
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.ports import Warehouse
@@ -61,12 +62,15 @@ def apply_topics(admin: KafkaAdmin, specs: list[TopicSpec], changes: Changes) ->
 
 
 def apply_tables(warehouse: Ledgered, streams: Mapping[str, Contract], changes: Changes) -> None:
-    """Create and widen tables. Outside any load: DDL would commit its transaction.
+    """Create and widen tables, the ledger's too. Outside any load: DDL would commit it.
 
     Columns of another type than the contract's are differences: people decide.
     """
     warehouse.ensure_ledger()
     present = columns_there(warehouse)
+    for statement in ledger.add_columns(present):
+        warehouse.execute(statement)
+        changes.done.append(statement)
     for contract in {c.table_name: c for c in streams.values()}.values():
         columns = present.get(contract.table_name)
         if columns is None:

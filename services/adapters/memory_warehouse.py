@@ -82,7 +82,7 @@ class MemoryWarehouse:
                 self.state.offsets[partition] = replace(known, epoch=known.epoch + 1)
             claims = {partition: self.state.offsets[partition] for partition in sorted(starts)}
         self.state.journal.append(("claim", claims))
-        return claims
+        return {p: replace(claim, topic_id=self._topic_id(p)) for p, claim in claims.items()}
 
     def load(self, plan: LoadPlan) -> Receipt:
         """All of a plan, or nothing of it; see the port."""
@@ -119,6 +119,11 @@ class MemoryWarehouse:
 
     def close(self) -> None:
         """Nothing is left open."""
+
+    def _topic_id(self, partition: Partition) -> str | None:
+        """Of the partition's last ledger row."""
+        rows = (row.range for row in reversed(self.state.ledger))
+        return next((each.topic_id for each in rows if each.partition == partition), None)
 
     def _transaction(self, plan: LoadPlan) -> None:
         if plan.rows:
@@ -172,12 +177,12 @@ class MemoryWarehouse:
         return pl.DataFrame(rows, schema, orient="row")
 
     def _ledger(self) -> pl.DataFrame:
-        texts = ("BATCH", "TARGET_TABLE", "FILE", "TOPIC")
+        texts = ("BATCH", "TARGET_TABLE", "FILE", "TOPIC_ID", "TOPIC")
         numbers = ("PART", "FIRST_OFFSET", "NEXT_OFFSET", "EVENTS", "LOADED", "DUPLICATES", "DEAD")
         schema = dict.fromkeys(texts, pl.String) | dict.fromkeys((*numbers, "EPOCH"), pl.Int64)
         rows = [
             (
-                *(row.batch, row.table, row.file, *row.range.partition),
+                *(row.batch, row.table, row.file, row.range.topic_id, *row.range.partition),
                 *(row.range.first, row.range.after, row.range.events, row.range.loaded),
                 *(row.range.duplicates, row.range.dead, row.range.epoch),
             )

@@ -350,6 +350,19 @@ def test_reading_what_was_deleted_is_an_error(backend: Backend) -> None:
         list(reader.read(partition, 0, 10))
 
 
+def test_a_topic_that_is_made_again_has_another_id(backend: Backend) -> None:
+    one, other = backend.topic(), backend.topic()
+    reader = backend.reader()
+    first = reader.topic_id(one)
+    assert first is not None
+    assert first == reader.topic_id(one)
+    assert first != reader.topic_id(other)
+    with pytest.raises(TransientError, match="nowhere"):
+        reader.topic_id("nowhere")
+    backend.make_again(one)
+    assert reader.topic_id(one) not in {None, first, reader.topic_id(other)}
+
+
 def test_the_last_value_of_each_key_is_read(backend: Backend) -> None:
     topic = backend.topic(2)
     backend.publisher().publish(records(topic, 20, keys=3))

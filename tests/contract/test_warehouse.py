@@ -1,7 +1,7 @@
 """What every Warehouse promises: in memory, on the embedded stand-in, on a real account."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pytest
@@ -138,6 +138,15 @@ def test_a_first_claim_starts_where_it_is_told_with_epoch_one(world: World) -> N
 def test_a_second_claim_raises_the_epoch_and_keeps_the_offset(world: World) -> None:
     world.session().claim({P0: 5})
     assert world.session().claim({P0: 0, P1: 3}) == {P0: Claim(2, 5), P1: Claim(1, 3)}
+
+
+def test_a_claim_tells_which_topic_was_loaded_last(world: World) -> None:
+    session = world.session()
+    assert session.claim({P0: 0, P1: 0}) == {P0: Claim(1, 0), P1: Claim(1, 0)}
+    for first, topic_id in ((0, "zz"), (2, "aa")):
+        load(session, plan(replace(span(0, first, first + 2, epoch=1), topic_id=topic_id)))
+    load(session, plan(span(1, 0, 2, epoch=1)))
+    assert session.claim({P0: 0, P1: 0}) == {P0: Claim(2, 4, "aa"), P1: Claim(2, 2)}
 
 
 def test_nothing_is_claimed_without_partitions(world: World) -> None:

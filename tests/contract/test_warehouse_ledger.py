@@ -1,13 +1,22 @@
 """The ledger in the warehouse: its creation, new partitions, and COPY's own memory."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from consumers import ledger
 from schemas.errors import SetupError, TransientError
 from schemas.events import Claim, LoadPlan, Partition
+from services.adapters.snowflake import SnowflakeWarehouse
+from services.adapters.snowflake.copying import write_parquet
+from services.apply import Changes, apply_tables
+from services.doctor import Level
+from services.doctor_outside import check_ledger
+from services.table_columns import columns_there
 from tests.support.warehouse import TABLE, TOPIC, Place, plan, shared_server, span
 
 pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
@@ -129,6 +138,53 @@ def test_a_table_that_does_not_fit_is_a_setup_error_and_nothing_stays(place: Pla
     assert session.rows(IDS) == [{"id": number} for number in range(3)]
 
 
+@pytest.mark.parametrize("column", ["TOPIC_ID", "FILE_SHA256"])
+def test_a_ledger_of_an_older_version_stops_loaders_until_apply_has_run(
+    place: Place, column: str
+) -> None:
+    session = place.ready()
+    session.claim({P0: 0})
+    session.execute(f"ALTER TABLE SLUICE_LEDGER DROP COLUMN {column}")
+    assert told_by_doctor(session, column) == [
+        f"SLUICE_LEDGER.{column} is missing: no loader works"
+    ]
+    with pytest.raises(SetupError, match="sluice apply"):
+        load_once(session)
+    standing = session.rows("SELECT NEXT_OFFSET FROM SLUICE_OFFSETS")
+    assert standing == [{"next_offset": 0}]
+    assert session.rows("SELECT COUNT(*) AS N FROM SLUICE_LEDGER") == [{"n": 0}]
+    changes = Changes()
+    apply_tables(session, {}, changes)
+    assert changes.done == [f"ALTER TABLE SLUICE_LEDGER ADD COLUMN {column} VARCHAR"]
+    assert told_by_doctor(session, column) == []
+    load_once(session)
+    (row,) = session.rows("SELECT TOPIC_ID, FILE_SHA256 FROM SLUICE_LEDGER")
+    assert row["topic_id"] == "id-1"
+    assert len(row["file_sha256"]) == 64
+
+
+def load_once(session: SnowflakeWarehouse) -> None:
+    """As a loader: claim, then load."""
+    epoch = session.claim({P0: 0})[P0].epoch
+    session.load(plan(replace(span(0, 0, 3, epoch=epoch), topic_id="id-1")))
+
+
+def told_by_doctor(session: SnowflakeWarehouse, column: str) -> list[str]:
+    """What the pre-flight check says of a ledger column."""
+    there = columns_there(session)
+    found = [each for name in ledger.TABLES for each in check_ledger(session, name, there[name])]
+    assert all("sluice apply" in each.remedy for each in found if column in each.what)
+    return [each.what for each in found if each.level is Level.FAILED]
+
+
+def test_a_batch_without_rows_has_no_file_and_no_checksum(place: Place) -> None:
+    session = place.ready()
+    session.claim({P0: 0})
+    session.load(plan(span(0, 0, 3, epoch=1, loaded=0)))
+    (row,) = session.rows("SELECT FILE, FILE_SHA256, QUERY_ID FROM SLUICE_LEDGER")
+    assert row == {"file": None, "file_sha256": None, "query_id": None}
+
+
 def test_staged_files_can_be_removed(place: Place) -> None:
     session = place.ready()
     session.claim({P0: 0})
@@ -140,13 +196,15 @@ def test_staged_files_can_be_removed(place: Place) -> None:
     assert names == [f"sluice_stage/{TOPIC}/{second.file}"]
 
 
-def test_the_ledger_row_is_what_the_plan_said(place: Place) -> None:
+def test_the_ledger_row_is_what_the_plan_said(place: Place, tmp_path: Path) -> None:
     session = place.ready()
     session.claim({P0: 0})
     work = plan(span(0, 0, 3, epoch=1, loaded=2))
     receipt = session.load(work)
     (row,) = session.rows("SELECT * FROM SLUICE_LEDGER")
     assert row["query_id"] == receipt.query_id
+    content = write_parquet(work, tmp_path).read_bytes()
+    assert row["file_sha256"] == hashlib.sha256(content).hexdigest()
     assert row["business_dates"] == '{"2026-01-01":2}'
     assert (row["events"], row["loaded"], row["duplicates"], row["dead"]) == (3, 2, 1, 0)
     assert row["first_source_at"] is None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from schemas.errors import TransientError
 from schemas.events import Partition, Polled, Record
@@ -16,6 +17,7 @@ from services.adapters.kafka import (
     KafkaLogReader,
     KafkaPublisher,
     KafkaTransactions,
+    TopicSpec,
     read_compacted,
 )
 from services.adapters.memory import log as memory
@@ -29,6 +31,7 @@ class Backend(Protocol):
     """What a conformance test asks of a broker."""
 
     def topic(self, partitions: int = 1) -> str: ...
+    def make_again(self, topic: str) -> None: ...
     def group(self) -> str: ...
     def log(self, group: str, topics: Sequence[str]) -> Log: ...
     def reader(self) -> LogReader: ...
@@ -50,6 +53,10 @@ class MemoryBackend:
         self._names += 1
         self.broker.create_topic(f"t{self._names}", partitions)
         return f"t{self._names}"
+
+    def make_again(self, topic: str) -> None:
+        self.broker.delete_topic(topic)
+        self.broker.create_topic(topic)
 
     def group(self) -> str:
         return "g"
@@ -93,6 +100,17 @@ class KafkaBackend:
 
     def topic(self, partitions: int = 1) -> str:
         return self.broker.topic(partitions=partitions)
+
+    def make_again(self, topic: str) -> None:
+        """Deleted, gone, and there again."""
+        admin = AdminClient({"bootstrap.servers": self.broker.client["bootstrap.servers"]})
+        admin.delete_topics([topic])[topic].result()
+        deadline = time.monotonic() + SECONDS_MAX
+        while topic in self.broker.admin.topics():
+            assert time.monotonic() < deadline, topic
+        self.broker.admin.ensure_topics([TopicSpec(topic, 1)])
+        while topic not in self.broker.admin.topics():
+            assert time.monotonic() < deadline, topic
 
     def group(self) -> str:
         return self.broker.unique("g")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from consumers import ledger
 from schemas.contract import Contract
 from schemas.table import columns_of
 from services.apply import Changes, apply_tables
@@ -22,8 +23,9 @@ ORDERS = Contract(stream="shop.orders", model=Order, key=("order_id",))
 class Catalogue:
     """A warehouse that has one table, and remembers what it is asked to change."""
 
-    def __init__(self, types: Mapping[str, str]) -> None:
+    def __init__(self, types: Mapping[str, str], table: str = "SHOP_ORDERS") -> None:
         self.types = types
+        self.table = table
         self.executed: list[str] = []
 
     def ensure_ledger(self) -> None:
@@ -32,7 +34,7 @@ class Catalogue:
     def rows(self, _sql: str) -> Sequence[Mapping[str, Any]]:
         return [
             {
-                "table_name": "SHOP_ORDERS",
+                "table_name": self.table,
                 "column_name": name,
                 "data_type": kind,
                 "numeric_precision": 38 if kind == "NUMBER" else None,
@@ -56,6 +58,19 @@ def applied(**other: str) -> tuple[Changes, list[str]]:
 
 def test_a_table_that_is_right_is_left_alone() -> None:
     assert applied() == (Changes(), [])
+
+
+def test_columns_that_an_older_ledger_lacks_are_added_and_told() -> None:
+    found, changes = (
+        Catalogue({"BATCH": "VARCHAR", "TOPIC_ID": "VARCHAR"}, ledger.LEDGER),
+        Changes(),
+    )
+    apply_tables(found, {}, changes)  # type: ignore[arg-type] # no session
+    assert (
+        found.executed
+        == changes.done
+        == ["ALTER TABLE SLUICE_LEDGER ADD COLUMN FILE_SHA256 VARCHAR"]
+    )
 
 
 def test_a_missing_column_is_added() -> None:

@@ -1,5 +1,7 @@
 """The ledger's SQL: text and values."""
 
+from dataclasses import replace
+
 import pytest
 import sqlglot
 from sqlglot import exp
@@ -21,6 +23,7 @@ def test_every_statement_has_forms_that_mean_the_same_everywhere() -> None:
         ledger.STAGE_DDL,
         ledger.STAGE_SQL,
         ledger.TABLES_SQL,
+        ledger.topic_ids_select([T0, T1, U0]),
         ledger.LOCK_ROWS_SQL,
         ledger.LOCK_INSERT_SQL,
         "BEGIN",
@@ -85,7 +88,7 @@ def test_a_fence_compares_offset_and_epoch_of_every_partition() -> None:
 
 
 def test_a_ledger_row_says_everything_about_its_range() -> None:
-    each = ledger.RangeFacts(RANGE, 99, {"2026-01-02": 7}, None, 3)
+    each = ledger.RangeFacts(replace(RANGE, topic_id="id-1"), 99, {"2026-01-02": 7}, None, 3)
     (row,) = values_of(ledger.ledger_insert(FACTS, [each]))
     assert row == {
         "BATCH": "'b'",
@@ -108,14 +111,47 @@ def test_a_ledger_row_says_everything_about_its_range() -> None:
         "FIRST_SOURCE_AT": "NULL",
         "LAST_SOURCE_AT": "CAST('1970-01-01 00:00:00.000003' AS TIMESTAMPNTZ)",
         "QUERY_ID": "NULL",
+        "TOPIC_ID": "'id-1'",
+        "FILE_SHA256": "NULL",
     }
 
 
-def test_the_query_id_comes_into_every_row() -> None:
+def test_what_the_load_alone_knows_comes_into_every_row() -> None:
     sql = ledger.ledger_insert(FACTS, [ledger.RangeFacts(each, 0) for each in (RANGE, OTHER)])
-    rows = values_of(ledger.with_query_id(sql, "q-1"))
-    assert [row["QUERY_ID"] for row in rows] == ["'q-1'", "'q-1'"]
-    assert [row["QUERY_ID"] for row in values_of(ledger.with_query_id(sql, None))] == ["NULL"] * 2
+    rows = values_of(ledger.with_load_facts(sql, "q-1", "5a"))
+    assert [(row["QUERY_ID"], row["FILE_SHA256"]) for row in rows] == [("'q-1'", "'5a'")] * 2
+    rows = values_of(ledger.with_load_facts(sql, None, None))
+    assert [(row["QUERY_ID"], row["FILE_SHA256"]) for row in rows] == [("NULL", "NULL")] * 2
+
+
+def test_the_last_topic_id_of_each_partition_is_asked_for_and_read() -> None:
+    sql = ledger.topic_ids_select([T1, U0])
+    assert "(TOPIC = 't' AND PART IN (1)) OR (TOPIC = 'u''s' AND PART IN (0))" in sql
+    rows = [
+        {"topic": "t", "part": 1, "topic_id": "id-1"},
+        {"topic": "u's", "part": 0, "topic_id": None},
+    ]
+    assert ledger.read_topic_ids(rows) == {T1: "id-1"}
+
+
+def test_columns_of_older_tables_are_added_and_no_others() -> None:
+    made = {name: columns_of(ddl) for name, ddl in ledger.TABLES.items()}
+    assert ledger.add_columns(made) == []
+    older = {**made, ledger.LEDGER: made[ledger.LEDGER] - {"TOPIC_ID", "FILE_SHA256"}}
+    assert ledger.add_columns(older) == [
+        "ALTER TABLE SLUICE_LEDGER ADD COLUMN TOPIC_ID VARCHAR",
+        "ALTER TABLE SLUICE_LEDGER ADD COLUMN FILE_SHA256 VARCHAR",
+    ]
+    assert ledger.lacking({**made, ledger.LEDGER: made[ledger.LEDGER] - {"FILE_SHA256"}}) == [
+        (ledger.LEDGER, "FILE_SHA256")
+    ]
+    assert ledger.add_columns({}) == []
+    assert lint(ledger.add_columns(older)) == []
+
+
+def columns_of(ddl: str) -> set[str]:
+    create = sqlglot.parse_one(ddl, read="snowflake")
+    return {column.name for column in create.find_all(exp.ColumnDef)}
 
 
 def values_of(insert_sql: str) -> list[dict[str, str]]:

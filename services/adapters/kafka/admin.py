@@ -9,6 +9,7 @@ from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaException,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # its documented names
@@ -20,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its document
     ResourceType,
 )
 
+from schemas.errors import TransientError
 from schemas.events import Partition
 from services.adapters.kafka.clients import QUIET, Alarm, ClientConfig, ask
 from services.adapters.kafka.errors import kafka_error, translating
@@ -27,6 +29,7 @@ from services.adapters.kafka.errors import kafka_error, translating
 SECONDS_MAX = 15.0
 REPLICATION = 3  # where there are as many brokers
 FOREVER = -1
+NO_ID = "A" * 22  # sixteen bytes of zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,18 @@ class KafkaAdmin:
             for name, topic in found
             if topic.error is None and not name.startswith("__")
         }
+
+    def topic_id(self, name: str) -> str | None:
+        """The topic's id; None where the brokers give topics none. TransientError without it."""
+        found = self._metadata().topics
+        if name not in found or found[name].error is not None:
+            raise TransientError("there is no such topic at the moment", where=f"admin, {name}")
+        (described,) = self._results(
+            lambda: self._admin.describe_topics(
+                TopicCollection([name]), request_timeout=SECONDS_MAX
+            )
+        ).values()
+        return None if str(described.topic_id) == NO_ID else str(described.topic_id)
 
     def described(self, names: Iterable[str]) -> Mapping[str, TopicFacts]:
         """Those of the named topics that exist, as they are."""

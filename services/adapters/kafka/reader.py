@@ -10,6 +10,7 @@ from confluent_kafka import Message, TopicPartition
 
 from schemas.errors import SetupError, TransientError
 from schemas.events import Partition, Run
+from services.adapters.kafka.admin import KafkaAdmin
 from services.adapters.kafka.clients import Answer, ClientConfig, ask, consumer
 from services.adapters.kafka.errors import translated, translating
 from services.adapters.kafka.runs import as_run
@@ -37,6 +38,7 @@ class KafkaLogReader:
     ) -> None:
         self._client = client
         self._stall_seconds_max = stall_seconds_max
+        self._admin: KafkaAdmin | None = None  # one connection more, so only where it is asked
         self._query, self._alarm = consumer(
             client, "reader", group_id="sluice-reader", isolation_level=isolation
         )
@@ -69,6 +71,11 @@ class KafkaLogReader:
             lambda seconds: self._query.offsets_for_times(wanted, seconds),
         )
         return found.offset if found.offset >= 0 else self.bounds(partition)[1]
+
+    def topic_id(self, topic: str) -> str | None:
+        """See the port."""
+        self._admin = self._admin or KafkaAdmin(self._client)
+        return self._admin.topic_id(topic)
 
     def read(self, partition: Partition, first: int, after: int) -> Iterator[Run]:
         """See the port. Raises SetupError where the log no longer holds ``first``."""

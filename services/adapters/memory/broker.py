@@ -74,9 +74,11 @@ class MemoryBroker:
         self.message_bytes_max = message_bytes_max
         self.up = True
         self.logs: dict[Partition, PartitionLog] = {}
+        self.topic_ids: dict[str, str | None] = {}  # None: a topic of a broker before 2.8
         self.groups: dict[str, Group] = defaultdict(Group)
         self.member_numbers = count(1)
         self._counts: dict[str, int] = {}
+        self._topic_numbers = count(1)
         self._epochs: dict[str, int] = defaultdict(int)
         self._failures: dict[str, deque[Exception]] = defaultdict(deque)
         self._spread = count()
@@ -84,8 +86,17 @@ class MemoryBroker:
     def create_topic(self, name: str, partitions: int = 1) -> None:
         """A new topic, or more partitions for one; the groups share them out."""
         self._counts[name] = max(partitions, self._counts.get(name, 0))
+        self.topic_ids.setdefault(name, f"topic-id-{next(self._topic_numbers)}")
         for number in range(partitions):
             self.logs.setdefault(Partition(name, number), PartitionLog())
+        for group in self.groups.values():
+            group.rebalance(self.logs)
+
+    def delete_topic(self, name: str) -> None:
+        """Forget a topic; made again it is another one."""
+        del self._counts[name], self.topic_ids[name]
+        for partition in [p for p in self.logs if p.topic == name]:
+            del self.logs[partition]
         for group in self.groups.values():
             group.rebalance(self.logs)
 

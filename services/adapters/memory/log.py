@@ -141,6 +141,13 @@ class MemoryLogReader:
         log = self._broker.logs[partition]
         return next((m.offset for m in log.messages if m.timestamp >= timestamp), log.after)
 
+    def topic_id(self, topic: str) -> str | None:
+        """See the port."""
+        self._broker.check("read")
+        if topic not in self._broker.topic_ids:
+            raise TransientError("there is no such topic at the moment", where=f"reader, {topic}")
+        return self._broker.topic_ids[topic]
+
     def read(self, partition: Partition, first: int, after: int) -> Iterator[Run]:
         """See the port. Raises SetupError where the log no longer holds ``first``."""
         if first >= after:

@@ -1,5 +1,6 @@
 """What COPY INTO answers, and the file that it reads."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,24 @@ class Copied:
 
 def _problem(row: Sequence[Any]) -> str:
     return f"{row[_FILE]} {row[_STATUS]}: {row[_FIRST_ERROR]}"
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file that was PUT."""
+
+    bytes: int
+    sha256: str | None  # hex; None: there is no file
+
+    @classmethod
+    def of(cls, path: Path) -> "StagedFile":
+        """What there is to know of the file at ``path``."""
+        with path.open("rb") as content:
+            return cls(path.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest())
+
+
+NO_FILE = StagedFile(0, None)
+"""Of a batch without rows."""
 
 
 def write_parquet(plan: LoadPlan, folder: Path) -> Path:

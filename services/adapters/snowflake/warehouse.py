@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from schemas.errors import FencedError, SetupError, TransientError
 from schemas.events import Claim, LoadPlan, Partition, Receipt
 from schemas.ports import Clock
 from schemas.sql import literal
-from services.adapters.snowflake.copying import Copied, write_parquet
+from services.adapters.snowflake.copying import NO_FILE, Copied, StagedFile, write_parquet
 from services.adapters.snowflake.session import (
     Answer,
     Arguments,
@@ -38,12 +39,17 @@ class SnowflakeWarehouse:
     def claim(self, starts: Mapping[Partition, int]) -> Mapping[Partition, Claim]:
         """Own these partitions: in one transaction raise their epochs and read where they stand.
 
-        1. UPDATE the epochs of those that are known. 2. SELECT them. 3. For those that are new,
-        take the lock, look again and INSERT the rest. 4. COMMIT.
-        Raises SetupError for a partition with more than one row, TransientError otherwise.
+        1. SELECT the ids of the topics that were loaded last. 2. UPDATE the epochs of those that
+        are known. 3. SELECT them. 4. For those that are new, take the lock, look again and INSERT
+        the rest. 5. COMMIT. The first comes before anything is claimed, so that ledger tables
+        which `sluice apply` has not brought up to date turn nobody out.
+        Raises SetupError for a partition with more than one row and for such tables,
+        TransientError otherwise.
         """
         if not starts:
             return {}
+        sql = ledger.topic_ids_select(starts)
+        ids = ledger.read_topic_ids(self._run(sql, "claim", first=True).dicts())
         self._run("BEGIN", first=True)
         try:
             self._run(ledger.claim_update(starts), "claim")
@@ -55,7 +61,7 @@ class SnowflakeWarehouse:
             self._session.drop(roll_back=True)
             raise
         self._run("COMMIT", "COMMIT of a claim, outcome unknown")
-        return claims
+        return {p: replace(claim, topic_id=ids.get(p)) for p, claim in claims.items()}
 
     def load(self, plan: LoadPlan) -> Receipt:
         """PUT, then COPY, ledger and fence in one transaction; see the port for what it promises.
@@ -64,18 +70,18 @@ class SnowflakeWarehouse:
         back and the connection dropped.
         """
         began = self._clock.monotonic()
-        size = self._put(plan) if plan.rows else 0
+        file = self._put(plan) if plan.rows else NO_FILE
         self._run("BEGIN", first=True)
         try:
             query_id = self._copy(plan) if plan.rows else None
-            self._run(ledger.with_query_id(plan.ledger_sql, query_id), "ledger")
+            self._run(ledger.with_load_facts(plan.ledger_sql, query_id, file.sha256), "ledger")
             self._fence(plan)
         except (SetupError, TransientError):
             self._session.drop(roll_back=True)
             raise
         self._run("COMMIT", f"COMMIT of batch {plan.batch}, outcome unknown")
         seconds = self._clock.monotonic() - began
-        return Receipt(plan.batch, plan.topic, None, query_id, size, seconds)
+        return Receipt(plan.batch, plan.topic, None, query_id, file.bytes, seconds)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, by lower-case column name."""
@@ -129,8 +135,8 @@ class SnowflakeWarehouse:
         self._run(ledger.claim_insert(starts), "claim")
         return {partition: Claim(1, start) for partition, start in starts.items()}
 
-    def _put(self, plan: LoadPlan) -> int:
-        """Upload the batch's file; repeating it changes nothing. Returns its bytes."""
+    def _put(self, plan: LoadPlan) -> StagedFile:
+        """Upload the batch's file; repeating it changes nothing."""
         with tempfile.TemporaryDirectory(prefix="sluice-") as folder:
             path = write_parquet(plan, Path(folder))
             answer = self._run(
@@ -142,7 +148,7 @@ class SnowflakeWarehouse:
             states = [row["status"] for row in answer.dicts()]
             if states != [UPLOADED]:
                 raise TransientError(f"PUT of {plan.file} answered {states}", where=plan.stage_path)
-            return path.stat().st_size
+            return StagedFile.of(path)
 
     def _copy(self, plan: LoadPlan) -> str | None:
         """Load the file; the query's id. Whatever COPY answers, exactly ``plan.rows`` or none."""

@@ -1,0 +1,71 @@
+"""A topic that was deleted and made again is not the one that was loaded."""
+
+import pytest
+
+from consumers.measure import not_taken_up
+from schemas.events import Partition
+from tests.support.world import STREAM, World
+
+P0 = Partition(STREAM, 0)
+
+
+def order(number: int) -> dict[str, object]:
+    return {"order_id": f"o{number}", "amount": 1.5}
+
+
+def loaded_world() -> World:
+    world = World(partitions=1)
+    world.produce(*map(order, range(5)))
+    loader = world.loader()
+    loader.run(4)
+    loader.log.close()
+    assert world.loaded() == [f"o{n}" for n in range(5)]
+    return world
+
+
+@pytest.mark.parametrize("events", [0, 3, 5, 8], ids=lambda n: f"{n} events in the new topic")
+def test_a_topic_that_was_made_again_stops_its_partitions_and_names_both_ids(events: int) -> None:
+    world = loaded_world()
+    old = world.broker.topic_ids[STREAM]
+    world.broker.delete_topic(STREAM)
+    world.broker.create_topic(STREAM, 1)
+    new = world.broker.topic_ids[STREAM]
+    world.produce(*map(order, range(100, 100 + events)))
+    loader = world.loader()
+    loader.run(4)
+    assert len(world.loaded()) == 5, "offsets of the new topic were taken for the old one's"
+    assert world.account.offsets[P0].next_offset == 5
+    told = not_taken_up(loader.ports, loader.state)
+    assert f"topic id {old}" in told
+    assert f"has {new}" in told
+    assert "another name" in told
+    assert P0 not in loader.state.ownership.in_phase(loader.state.ownership.held[P0].phase.OWNED)
+
+
+def test_the_same_topic_goes_on_with_another_loader() -> None:
+    world = loaded_world()
+    world.produce(order(5))
+    world.loader().run(4)
+    assert world.loaded() == [f"o{n}" for n in range(6)]
+    assert {row.range.topic_id for row in world.account.ledger if row.range.partition == P0} == {
+        world.broker.topic_ids[STREAM]
+    }
+    assert world.audit().balanced
+
+
+@pytest.mark.parametrize("unknown", ["ledger", "broker"])
+def test_where_one_side_knows_no_topic_id_the_loader_goes_on(unknown: str) -> None:
+    """Rows of an older version have none, and so have brokers before 2.8."""
+    world = World(partitions=1)
+    ids = dict(world.broker.topic_ids)
+    if unknown == "ledger":
+        world.broker.topic_ids.update(dict.fromkeys(ids))
+    world.produce(order(0))
+    first = world.loader()
+    first.run(3)
+    first.log.close()
+    world.broker.topic_ids.update(ids if unknown == "ledger" else dict.fromkeys(ids))
+    world.produce(order(1))
+    world.loader().run(3)
+    assert world.loaded() == ["o0", "o1"]
+    assert world.audit().balanced
