@@ -11,7 +11,7 @@ from snowflake.connector.errors import Error, ProgrammingError
 from sqlglot import Expr, exp
 from typing_extensions import override
 
-from services.embedded.warehouse.extension import copying, ddl, stages, variants
+from services.embedded.warehouse.extension import copying, ddl, refusing, stages, variants
 from services.embedded.warehouse.extension.account import is_account_statement
 from services.embedded.warehouse.extension.errors import ABORTED, as_snowflake
 
@@ -142,15 +142,25 @@ class ExtendedCursor(FakeSnowflakeCursor):
         statement = copying.without_false_options(statement)
         copying.require_current_database(statement, self._place[0])
         if self._busy or not self._conn._autocommit:  # noqa: SLF001 - fakesnow has no accessor
-            super()._execute(statement, params)
+            self._load(statement, params)
             return
         self._duck_conn.begin()  # all files or none
         try:
-            super()._execute(statement, params)
+            self._load(statement, params)
         except (duckdb.Error, Error):
             self._duck_conn.rollback()
             raise
         self._duck_conn.commit()
+
+    def _load(self, statement: exp.Copy, params: MutableParams | None) -> None:
+        if refusing.takes_what_fits(statement):
+            files = refusing.Copying(self._duck_conn, statement, self._place).load_what_fits()
+            rows = exp.values(files, alias="t", columns=refusing.ANSWER)
+            super()._execute(exp.select("*").from_(rows), None)
+            return
+        if refusing.projects(statement):
+            refusing.Copying(self._duck_conn, statement, self._place).refuse_long_texts()
+        super()._execute(statement, params)
 
     def _remove(self, prefix: str) -> None:
         found = stages.files_below(self._duck_conn, prefix, self._place)

@@ -10,6 +10,7 @@ NULL_IN_NOT_NULL = (100072, "22000")
 CONSTRAINT = (200001, "22000")  # Snowflake does not enforce keys; DuckDB does
 ABORTED = (625, "57014")  # a statement after a failed one in the same transaction
 CONFLICT = (8, "40001")  # another transaction changed the same rows
+TOO_LONG = (100078, "22000")
 BAD_VALUE = (100069, "22P02")
 INTERNAL = (603, "XX000")
 TOKEN_EXPIRED = (390112, "08001")  # the connector then asks for another token
