@@ -90,6 +90,18 @@ class Batch:
         kept.frames = [f.filter(f[table.PARTITION].is_in(numbers)) for f in self.frames]
         return kept
 
+    def reject(self, refused: pl.DataFrame, business_date: str | None) -> None:
+        """These rows of the file are dead letters now, and not loaded."""
+        date = pl.col(business_date).cast(pl.Date) if business_date else pl.lit(None, pl.Date)
+        counted = refused.group_by(pl.col(table.PARTITION), date.alias("date")).len()
+        for number, day, rows in counted.iter_rows():
+            span = self.spans[Partition(self.topic, number)]
+            span.counts += Counts(0, -rows, 0, rows)
+            key = day.isoformat() if day is not None else ""
+            span.dates[key] -= rows
+            if not span.dates[key]:
+                del span.dates[key]
+
     def due(self, policy: FlushPolicy, now: int) -> bool:
         """Whether it has to close."""
         return self.full(policy) or now - self.opened_at >= policy.age_max * 1_000_000

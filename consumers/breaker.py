@@ -54,6 +54,7 @@ class Breaker:
     ratio_max: float
     events_min: int
     in_a_row_max: int
+    what: str = "break the contract"  # the events that are counted
     _sums: dict[Partition, _Sum] = field(default_factory=dict)
     _stopped: set[Partition] = field(default_factory=set)
 
@@ -72,16 +73,24 @@ class Breaker:
         self._stopped.difference_update(sums)
         self._sums |= sums
 
+    def passed(self, events: Mapping[Partition, int]) -> None:
+        """Take events into account of which none was rejected."""
+        none = np.empty(0, dtype=np.int64)
+        sums = {p: self._sum(p, Verdicts(count, none)) for p, count in events.items() if count}
+        self._stopped.difference_update(sums)
+        self._sums |= sums
+
+    def twin(self, what: str) -> "Breaker":
+        """One with the same limits for another kind of rejects."""
+        return Breaker(self.ratio_max, self.events_min, self.in_a_row_max, what)
+
     def _why(self, partition: Partition, found: _Sum) -> str | None:
         """Why the partition has to stop; None if it may go on."""
         if found.longest > self.in_a_row_max:
-            return f"{found.longest:,} events in a row break the contract"
+            return f"{found.longest:,} events in a row {self.what}"
         events_min = 1 if partition in self._stopped else self.events_min
         if found.seen >= events_min and found.bad / found.seen > self.ratio_max:
-            return (
-                f"{found.bad / found.seen:.0%} of the last {found.seen:,.0f} events break the "
-                "contract"
-            )
+            return f"{found.bad / found.seen:.0%} of the last {found.seen:,.0f} events {self.what}"
         return None
 
     def _sum(self, partition: Partition, verdicts: Verdicts) -> _Sum:

@@ -254,6 +254,11 @@ def batch_rows(table: str, batch: str) -> str:
     return f"SELECT COUNT(*) AS N FROM {identifier(table)} WHERE _BATCH = {literal(batch)}"
 
 
+def batch_places(table: str, batch: str) -> str:
+    """Where the rows of a batch come from that the target holds: _partition, _offset."""
+    return f"SELECT _PARTITION, _OFFSET FROM {identifier(table)} WHERE _BATCH = {literal(batch)}"
+
+
 def _where(partitions: Iterable[Partition]) -> str:
     numbers: dict[str, list[int]] = {}
     for topic, number in sorted(partitions):

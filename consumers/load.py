@@ -1,22 +1,21 @@
 """The loader's loop: from the log to the warehouse, exactly once."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import orjson
 
 from consumers.batching import Batch, FlushPolicy, Span
 from consumers.breaker import BreakerOpenError
+from consumers.diversion import count_dead, publish_dead
 from consumers.gaps import tell_holes, without_gaps
 from consumers.load_plan import plan_load
 from consumers.loader import STOPPED_SECONDS, LoadPolicy, LoadPorts, LoadState, give_up
 from consumers.measure import count_committed, tell_state
+from consumers.refusals import load_the_rest
 from consumers.restore import claim_due, restore_some, take_claims
 from consumers.stream import Judged
 from schemas.errors import (
     FencedError,
-    OversizedError,
-    RejectReason,
     SetupError,
     TransientError,
 )
@@ -27,9 +26,7 @@ from schemas.events import (
     Polled,
     Receipt,
     Record,
-    Rejection,
     Run,
-    Violation,
 )
 
 REPORTS = "sluice.batches"
@@ -45,6 +42,8 @@ def load_once(ports: LoadPorts, state: LoadState, policy: LoadPolicy) -> None:
     2. Publish the dead letters of what was read. Durable on return.
     3. Hand closed batches to the lanes: PUT, then COPY, ledger and fence in one transaction.
     4. For the loads that have committed: remember their keys, commit the positions, report.
+       For those of which the table refuses some rows: publish these as dead letters, durable on
+       return, then hand the rest to the lanes, as in 3.
     5. Claim what is newly assigned or was given up, restore its keys from the log, and seek to
        where the warehouse stands.
     """
@@ -120,7 +119,7 @@ def _read_stream(ports: LoadPorts, state: LoadState, topic: str, runs: list[Run]
         try:
             judged = stream.judge(runs, keys, None if stream.is_dead else state.breaker.check)
             if judged.rejections:
-                _publish_dead(ports, judged.rejections)
+                publish_dead(ports, judged.rejections)
         except BreakerOpenError as error:
             ports.note("breaker_open", {"topic": topic, "error": str(error)})
             for partition in error.tripped:
@@ -135,35 +134,6 @@ def _read_stream(ports: LoadPorts, state: LoadState, topic: str, runs: list[Run]
         else:
             _grow(ports, state, runs, judged)
             return
-
-
-def _publish_dead(ports: LoadPorts, rejections: Sequence[Rejection]) -> None:
-    """Durable on return. The bytes of what no dead letter can hold stay where they are."""
-    left = list(rejections)
-    while True:
-        try:
-            ports.publisher.publish(ports.dead_letters(left))
-        except OversizedError as error:
-            whole = left[error.index]
-            if whole.violations[-1].reason is RejectReason.OVERSIZED:  # it was not the original
-                raise
-            left[error.index] = _without_bytes(whole)
-        else:
-            return
-
-
-def _without_bytes(rejection: Rejection) -> Rejection:
-    """The same without the message, whose place in the log it names."""
-    size = len(rejection.value or b"") + len(rejection.key or b"")
-    detail = f"{size} bytes, too many for a dead letter: they are in the log only, at its place"
-    left = Violation("$", RejectReason.OVERSIZED, detail)
-    return replace(
-        rejection,
-        violations=(*rejection.violations, left),
-        value=None,
-        key=None,
-        headers=(),
-    )
 
 
 def _grow(ports: LoadPorts, state: LoadState, runs: Sequence[Run], judged: Judged) -> None:
@@ -182,13 +152,7 @@ def _grow(ports: LoadPorts, state: LoadState, runs: Sequence[Run], judged: Judge
         state.open[topic] = Batch(topic, ports.clock.now())
     state.open[topic].grow(judged, spans, ports.clock.now())
     ports.metrics.count("load_events_read", sum(len(run) for run in runs), stream=topic)
-    for rejection in judged.rejections:
-        ports.metrics.count(
-            "load_events_dead",
-            stream=topic,
-            stage=rejection.stage.value,
-            reason=rejection.reason.value,
-        )
+    count_dead(ports, topic, judged.rejections)
 
 
 def close_due(ports: LoadPorts, state: LoadState, policy: FlushPolicy) -> None:
@@ -211,8 +175,11 @@ def close_due(ports: LoadPorts, state: LoadState, policy: FlushPolicy) -> None:
         ports.lanes.load(plan)
 
 
-def _settle(ports: LoadPorts, state: LoadState, receipt: Receipt) -> None:
+def _settle(ports: LoadPorts, state: LoadState, answer: Receipt) -> None:
     """Take a load's end into account; after a failure, read again from the warehouse's word."""
+    receipt = load_the_rest(ports, state, answer)
+    if receipt is None:
+        return
     plan, batch = state.loading.pop(receipt.topic)
     if receipt.topic in state.paused:
         state.paused.discard(receipt.topic)
@@ -221,6 +188,8 @@ def _settle(ports: LoadPorts, state: LoadState, receipt: Receipt) -> None:
     if receipt.error is not None:
         _dissolve(ports, state, plan, receipt.error)
         return
+    if not plan.refused:
+        state.refusals.passed({span.partition: span.loaded for span in plan.ranges})
     positions = _remember(ports, state, plan)
     ports.log.commit(positions)
     ports.note(

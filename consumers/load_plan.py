@@ -11,19 +11,22 @@ from consumers.batching import Batch
 from schemas import table
 from schemas.contract import Contract
 from schemas.events import LoadPlan
-from schemas.identity import batch_id
+from schemas.identity import batch_id, digest
 from schemas.sql import literal, timestamp
 
+_ROW = "__row"
 
-def plan_load(batch: Batch, contract: Contract, now: int) -> LoadPlan:
+
+def plan_load(batch: Batch, contract: Contract, now: int, refused: int = 0) -> LoadPlan:
     """The plan of a closed batch; ``now`` in microseconds is its LOADEDON.
 
-    The same ranges give the same batch id, file name and file bytes.
+    The same ranges give the same batch id, file name and file bytes; without rows that the target
+    has ``refused`` the file has another name, for COPY remembers files by their names.
     """
     ranges = list(batch.ranges())
     name = batch_id(batch.topic, ((r.partition.number, r.first, r.after) for r, _ in ranges))
     frame = _in_order(batch.frames) if batch.frames else pl.DataFrame()
-    file = f"{name}.parquet"
+    file = f"{name}-{_kept(frame)}.parquet" if refused else f"{name}.parquet"
     directory = f"@{ledger.STAGE}/{batch.topic}/"
     constants = {
         table.TOPIC: literal(batch.topic),
@@ -60,7 +63,34 @@ def plan_load(batch: Batch, contract: Contract, now: int) -> LoadPlan:
             ],
         ),
         fence_sql=ledger.fence_update([r for r, _ in ranges], name),
+        refused=refused,
     )
+
+
+def plan_rest(
+    plan: LoadPlan, batch: Batch, contract: Contract, rows: Sequence[int], now: int
+) -> LoadPlan:
+    """The same batch without these rows, which are dead letters; ``batch`` counts them so.
+
+    Raises RuntimeError if not every row of the file is either of the two.
+    """
+    frame = plan.frame.with_row_index(_ROW)
+    refused = frame.filter(pl.col(_ROW).is_in(rows)).drop(_ROW)
+    batch.reject(refused, contract.business_date)
+    batch.frames = [frame.filter(~pl.col(_ROW).is_in(rows)).drop(_ROW)]
+    rest = plan_load(batch, contract, now, plan.refused + len(rows))
+    batch.frames.clear()
+    loaded = sum(each.loaded for each in rest.ranges)
+    if not plan.rows == rest.rows + len(rows) == loaded + refused.height:
+        raise RuntimeError(
+            f"{plan.batch}: {plan.rows} rows are not {loaded} to load and {len(rows)} dead"
+        )
+    return rest
+
+
+def _kept(frame: pl.DataFrame) -> str:
+    """A name for the rows that a file holds."""
+    return digest(*(frame[name].to_numpy().tobytes() for name in (table.PARTITION, table.OFFSET)))
 
 
 def _in_order(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

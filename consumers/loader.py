@@ -57,6 +57,10 @@ class LoadState:
     explained: dict[Partition, float] = field(default_factory=dict)  # gaps; monotonic seconds
     draining: bool = False  # towards a stop
     mute: bool = False  # no more reports: one was refused while draining
+    refusals: Breaker = field(init=False)  # of rows that targets refuse: the same limits
+
+    def __post_init__(self) -> None:
+        self.refusals = self.breaker.twin("do not fit the table")
 
     @property
     def idle(self) -> bool:

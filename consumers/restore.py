@@ -119,6 +119,7 @@ def _deliver(ports: LoadPorts, state: LoadState, partition: Partition, here: Hel
     here.position = here.committed = here.claim.next_offset
     here.phase = Phase.OWNED
     state.breaker.forget(partition)
+    state.refusals.forget(partition)
     number = str(partition.number)
     ports.metrics.gauge("load_breaker_open", 0, stream=partition.topic, partition=number)
     ports.note("delivering", {"partition": _name(partition), "offset": here.position})

@@ -123,6 +123,24 @@ class LoadStream:
         """Remember what was accepted of a run whose batch has committed long ago."""
         self.judge([run], {run.partition: keys})
 
+    def refused(
+        self, run: Run, ids: Mapping[int, tuple[str | None, str | None]], why: Violation
+    ) -> list[Rejection]:
+        """The messages of a run whose rows the table refuses.
+
+        ``ids``: event id and source of each, by offset.
+        """
+        read = _Read.of([run])
+        return [
+            replace(
+                read.rejection(row, Stage.LOAD, (why,), self.contract.stream),
+                event_id=ids[offset][0],
+                source=ids[offset][1],
+            )
+            for row, offset in enumerate(run.offsets.tolist())
+            if offset in ids
+        ]
+
     def _drop_duplicates(
         self,
         runs: Sequence[Run],

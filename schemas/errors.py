@@ -19,6 +19,7 @@ class Stage(StrEnum):
     ENCODE = "encode"  # at the gateway or the poller, before the log
     DECODE = "decode"  # at the loader: the bytes could not be read
     JUDGE = "judge"  # at the loader: the contract was broken
+    LOAD = "load"  # at the loader: its table does not take the row
 
 
 class RejectReason(StrEnum):
@@ -41,6 +42,7 @@ class RejectReason(StrEnum):
     PATTERN = "pattern"  # a string that its pattern refuses
     NOT_A_MEMBER = "not_a_member"  # a value outside its enumeration
     INVALID = "invalid"  # any other rule of the contract
+    UNLOADABLE = "unloadable"  # keeps the contract, but the table is narrower: by type or NOT NULL
 
 
 class SluiceError(Exception):
@@ -75,6 +77,21 @@ class TransientError(SluiceError):
 
 class FencedError(TransientError):
     """Another loader owns the partition, or the ledger stands elsewhere: claim again."""
+
+
+class RefusedError(SetupError):
+    """The target takes some rows of a batch and refuses others; nothing of it was loaded.
+
+    ``rows``: the places of the refused ones in the plan's frame, ascending; at least one.
+    ``column``: of the first of them, in the target's spelling. ``told``: what the warehouse says
+    of it, without values of events.
+    """
+
+    def __init__(self, cause: SetupError, rows: tuple[int, ...], column: str, told: str) -> None:
+        super().__init__(cause.what, where=cause.where, remedy=cause.remedy)
+        self.rows = rows
+        self.column = column
+        self.told = told
 
 
 class OversizedError(SluiceError):

@@ -230,6 +230,7 @@ class LoadPlan:
     copy_sql: str
     ledger_sql: str
     fence_sql: str
+    refused: int = 0  # rows of these ranges that the target did not take: dead letters
 
     @property
     def rows(self) -> int:

@@ -113,7 +113,9 @@ class Warehouse(Protocol):
         """PUT, then COPY, ledger and fence in one transaction; returns once it has committed.
 
         Raises FencedError when the fence fails and TransientError when the outcome is unknown;
-        after any exception the loop must claim again to know where the warehouse stands.
+        after these the loop must claim again to know where the warehouse stands. Raises
+        RefusedError where the target takes only some of the rows: nothing was loaded, and a plan
+        without the others may be loaded under the same claim.
         """
 
     def rows(self, sql: str) -> list[dict[str, Any]]:

@@ -107,6 +107,9 @@ def add_columns(contract: Contract, present: Iterable[str]) -> list[str]:
     ]
 
 
+_ALL_OR_NOTHING = "ON_ERROR=ABORT_STATEMENT"
+
+
 def copy_into(contract: Contract, staged: str, constants: dict[str, str]) -> str:
     """The COPY of one staged Parquet file. ``constants`` are SQL texts, such as of ``_batch``."""
     columns = columns_of(contract)
@@ -118,8 +121,13 @@ def copy_into(contract: Contract, staged: str, constants: dict[str, str]) -> str
         f"COPY INTO {identifier(contract.table_name)} ({names}) "
         f"FROM (SELECT {projection} FROM {staged}) "
         "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE) "
-        "ON_ERROR=ABORT_STATEMENT"
+        f"{_ALL_OR_NOTHING}"
     )
+
+
+def going_on(copy_sql: str) -> str:
+    """The same COPY, which loads what fits, whatever COPY's metadata says: for a look only."""
+    return f"{copy_sql.replace(_ALL_OR_NOTHING, 'ON_ERROR=CONTINUE')} FORCE=TRUE"
 
 
 def _projected(column: Column) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from consumers import ledger
-from schemas.errors import FencedError, TransientError
+from schemas.errors import FencedError, RefusedError, SetupError, TransientError
 from schemas.events import Claim, LoadPlan, OffsetRange, Partition, Receipt
 
 Effect = tuple[object, ...]
@@ -28,6 +28,7 @@ class Step(StrEnum):
     LEDGER = "ledger"
     FENCE = "fence"
     COMMIT = "commit"
+    PROBE = "probe"  # after a COPY that failed: which rows does the table refuse
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class WarehouseState:
     tables: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
     staged: dict[str, pl.DataFrame] = field(default_factory=dict)
     faults: list[WarehouseFault] = field(default_factory=list)
+    refused: dict[str, pl.Expr] = field(default_factory=dict)  # by table: rows it does not take
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def table(self, name: str) -> pl.DataFrame:
@@ -92,8 +94,14 @@ class MemoryWarehouse:
             self._done(Step.PUT)
         try:
             self._transaction(plan)
-        except BaseException:
+        except BaseException as error:
             self.state.journal.append(("rollback", plan.batch))
+            if isinstance(error, RefusedError):
+                if any(row.batch == plan.batch for row in self.state.ledger):
+                    self._require_owned(plan)
+                self._effect(Step.PROBE, plan, plan.table)
+                self._done(Step.PROBE)
+                self.state.journal.append(("rollback", plan.batch))
             raise
         with self.state.lock:
             self._require_owned(plan)  # nobody came between: what the lock does on Snowflake
@@ -128,12 +136,25 @@ class MemoryWarehouse:
     def _transaction(self, plan: LoadPlan) -> None:
         if plan.rows:
             self._effect(Step.COPY, plan, plan.table, plan.rows)
+            self._require_taken(plan)
             self._done(Step.COPY)
         self._effect(Step.LEDGER, plan)
         self._done(Step.LEDGER)
         self._effect(Step.FENCE, plan)
         self._require_owned(plan)
         self._done(Step.FENCE)
+
+    def _require_taken(self, plan: LoadPlan) -> None:
+        refuses = self.state.refused.get(plan.table, pl.lit(value=False))
+        rows = plan.frame.select(pl.arg_where(refuses)).to_series().to_list()
+        if rows:
+            cause = SetupError(
+                f"COPY of {plan.file}: a value does not fit its column",
+                where="memory",
+                remedy="compare the contract with the table",
+            )
+            column = next(iter(refuses.meta.root_names()), "").upper()
+            raise RefusedError(cause, tuple(rows), column, "it does not fit")
 
     def _require_owned(self, plan: LoadPlan) -> None:
         for span in plan.ranges:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import polars as pl
 import pytest
 
-from schemas.errors import FencedError, TransientError
+from schemas.errors import FencedError, RefusedError, TransientError
 from schemas.events import Claim, LoadPlan, Partition
 from schemas.ports import Warehouse
 from services.adapters.memory_warehouse import (
@@ -17,7 +18,7 @@ from services.adapters.memory_warehouse import (
 )
 from services.adapters.snowflake import SnowflakeWarehouse
 from tests.support.real_snowflake import RealPlace, why_not
-from tests.support.warehouse import TABLE, TOPIC, Place, plan, shared_server, span
+from tests.support.warehouse import TABLE, TOPIC, Place, plan, shared_server, span, table_ddl
 
 IDS_SQL = f"SELECT ID FROM {TABLE} ORDER BY ID"
 P0, P1, P2 = (Partition(TOPIC, number) for number in range(3))
@@ -32,6 +33,7 @@ class World(Protocol):
     def ledger(self) -> list[tuple[str, int, int, int, int, int]]: ...
     def lose_the_reply_to_the_next_commit(self) -> None: ...
     def refuse_the_next_commit(self) -> None: ...
+    def narrow(self) -> None: ...
 
 
 @dataclass
@@ -57,6 +59,10 @@ class MemoryWorld:
 
     def refuse_the_next_commit(self) -> None:
         self.state.faults.append(WarehouseFault(Step.COMMIT))
+
+    def narrow(self) -> None:
+        """The table takes no id of 1,000 or more any more."""
+        self.state.refused[TABLE] = pl.col("id") >= 1_000
 
 
 @dataclass
@@ -92,6 +98,10 @@ class SqlWorld:
 
     def refuse_the_next_commit(self) -> None:
         self.place.faults({"match": "^COMMIT", "action": "drop_request", "times": 1000})
+
+    def narrow(self) -> None:
+        self.looker.execute(f"DROP TABLE {TABLE}")
+        self.looker.execute(table_ddl().replace("ID NUMBER(38,0)", "ID NUMBER(3,0)"))
 
     def look(self, sql: str) -> list[dict[str, Any]]:
         self.place.faults()
@@ -190,6 +200,55 @@ def test_a_batch_without_rows_still_moves_ledger_and_offsets(world: World) -> No
     assert world.ids() == []
     assert world.standing(P0) == Claim(1, 9)
     assert world.ledger() == [(work.batch, 0, 0, 9, 0, 1)]
+
+
+def test_rows_that_the_table_refuses_are_told_and_nothing_is_loaded(world: World) -> None:
+    session = world.session()
+    session.claim({P0: 998, P1: 0})
+    world.narrow()
+    work = plan(span(0, 998, 1_003, epoch=1), span(1, 0, 2, epoch=1))
+    with pytest.raises(RefusedError) as caught:
+        session.load(work)
+    assert caught.value.rows == (2, 3, 4, 5, 6)
+    assert caught.value.column == "ID"
+    assert world.ids() == []
+    assert world.ledger() == []
+    assert world.standing(P0) == Claim(1, 998)
+
+
+def test_the_others_are_loaded_under_the_same_claim(world: World) -> None:
+    session = world.session()
+    session.claim({P0: 998})
+    world.narrow()
+    with pytest.raises(RefusedError) as caught:
+        session.load(plan(span(0, 998, 1_003, epoch=1)))
+    work = plan(span(0, 998, 1_003, epoch=1, loaded=2))
+    load(session, replace(work, file=work.file, refused=len(caught.value.rows)))
+    assert world.ids() == [998, 999]
+    assert world.standing(P0) == Claim(1, 1_003)
+    assert world.ledger() == [(work.batch, 0, 998, 1_003, 2, 1)]
+
+
+def test_a_zombie_whose_heir_has_loaded_what_fits_is_fenced(world: World) -> None:
+    zombie, heir = world.session(), world.session()
+    zombie.claim({P0: 998})
+    heir.claim({P0: 998})
+    world.narrow()
+    rest = plan(span(0, 998, 1_003, epoch=2, loaded=2))
+    copy_sql = rest.copy_sql.replace(rest.file, "rest.parquet")
+    load(heir, replace(rest, file="rest.parquet", copy_sql=copy_sql))
+    with pytest.raises(FencedError):
+        zombie.load(plan(span(0, 998, 1_003, epoch=1)))
+    assert world.ids() == [998, 999]
+
+
+def test_where_no_row_fits_all_are_told(world: World) -> None:
+    session = world.session()
+    session.claim({P0: 1_000})
+    world.narrow()
+    with pytest.raises(RefusedError) as caught:
+        session.load(plan(span(0, 1_000, 1_003, epoch=1)))
+    assert caught.value.rows == (0, 1, 2)
 
 
 def test_a_zombie_is_fenced_and_leaves_nothing_behind(world: World) -> None:

@@ -126,7 +126,7 @@ def test_a_batch_closes_in_time_for_what_its_contract_promises() -> None:
         assert len(world.loaded()) == number + 1
 
 
-@pytest.mark.parametrize("step", list(Step))
+@pytest.mark.parametrize("step", [step for step in Step if step is not Step.PROBE])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_failed_load_heals_by_itself_without_loss_or_doubles(step: Step, after: bool) -> None:
     world = World()

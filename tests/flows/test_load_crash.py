@@ -2,9 +2,13 @@
 
 import random
 
+import polars as pl
 import pytest
 
-from tests.support.world import Crash, World
+from schemas.events import Partition
+from tests.support.world import STREAM, Crash, World
+
+DEAD = Partition(STREAM + ".dead", 0)
 
 
 def story(world: World) -> None:
@@ -52,6 +56,46 @@ def test_a_crash_at_any_effect_loses_nothing_and_doubles_nothing(crash_at: int) 
     assert books.balanced, books.findings
     assert books.totals.dead == 3
     assert books.totals.duplicate == 4
+
+
+def narrow_world() -> World:
+    """Its table does not take some of the orders; the contract does."""
+    world = World(partitions=1)
+    world.account.refused["SHOP_ORDERS"] = pl.col("amount") >= 100
+    for n in range(6):
+        world.produce({"order_id": f"o{n}", "amount": 1.0})
+        if n % 2 == 0:
+            world.produce({"order_id": f"large{n}", "amount": 100.0 + n})
+        if n == 3:
+            world.produce({"order_id": "bad", "amount": -1.0})
+    return world
+
+
+def effects_of_a_quiet_diversion() -> int:
+    world = narrow_world()
+    live(world, 6)
+    names = world.journal.names
+    assert {"probe", "publish", "copy", "commit"} <= set(names)
+    assert world.loaded() == [f"o{n}" for n in range(6)]
+    return len(names)
+
+
+@pytest.mark.parametrize("crash_at", range(1, effects_of_a_quiet_diversion() + 1))
+def test_a_crash_at_any_effect_of_a_diversion_loses_nothing_and_doubles_nothing(
+    crash_at: int,
+) -> None:
+    world = narrow_world()
+    world.journal.crash_at = crash_at
+    live(world, 9)
+    assert world.loaded() == [f"o{n}" for n in range(6)]
+    dead = world.account.table("SLUICE_DEAD_LETTERS")
+    places = dead.select("origin_offset", "stage").sort("origin_offset").rows()
+    assert places == [(1, "load"), (4, "load"), (6, "judge"), (8, "load")]
+    keys = [message.key() for message in world.broker.logs[DEAD].messages]
+    assert len(set(keys)) == 4, "a repeat has the identity of the first"
+    books = world.audit()
+    assert books.balanced, books.findings
+    assert (books.totals.accepted, books.totals.dead) == (10, 4)
 
 
 @pytest.mark.parametrize("seed", range(20))

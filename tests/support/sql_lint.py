@@ -25,16 +25,22 @@ Rule = Callable[[exp.Expression, str], str | None]
 def lint(statements: Iterable[str]) -> list[str]:
     """What is wrong, as ``rule: statement``; empty if all is well."""
     found: list[str] = []
-    inside = False
+    inside = looking = False
     for statement in statements:
         tree = None if _COMMAND_ONLY.match(statement) else _parsed(statement)
         found += [f"{problem}: {statement}" for problem in _problems(tree, statement)]
         if inside and isinstance(tree, exp.Create | exp.Alter | exp.Drop | exp.Merge):
             found.append(f"DDL or MERGE inside a transaction: {statement}")
+        if _goes_on(tree):
+            looking = True
+            if not inside:
+                found.append(f"ON_ERROR=CONTINUE outside a transaction: {statement}")
         if isinstance(tree, exp.Transaction):
             inside = True
         elif isinstance(tree, exp.Commit | exp.Rollback):
-            inside = False
+            if looking and isinstance(tree, exp.Commit):
+                found.append(f"COMMIT after ON_ERROR=CONTINUE: {statement}")
+            inside = looking = False
     return found
 
 
@@ -98,7 +104,13 @@ def _on_error(tree: exp.Expression, _: str) -> str | None:
         return None
     value = _options(tree).get("ON_ERROR")
     abort = isinstance(value, exp.Expression) and value.name.upper() == "ABORT_STATEMENT"
-    return None if abort else "COPY is all or nothing: ON_ERROR=ABORT_STATEMENT"
+    return None if abort or _goes_on(tree) else "COPY is all or nothing: ON_ERROR=ABORT_STATEMENT"
+
+
+def _goes_on(tree: exp.Expression | None) -> bool:
+    """A COPY that loads what fits: to be looked at, and rolled back."""
+    value = _options(tree).get("ON_ERROR") if tree is not None else None
+    return isinstance(value, exp.Expression) and value.name.upper() == "CONTINUE"
 
 
 def _other_database(tree: exp.Expression, _: str) -> str | None:

@@ -87,7 +87,8 @@ def inject(port: int, rules: Sequence[Mapping[str, object]]) -> None:
 
 def table_ddl(table: str = TABLE) -> str:
     """The target of :func:`plan`."""
-    return f"CREATE TABLE IF NOT EXISTS {identifier(table)} (ID NUMBER(38,0), _BATCH VARCHAR)"
+    lineage = "_PARTITION NUMBER(38,0), _OFFSET NUMBER(38,0), _BATCH VARCHAR"
+    return f"CREATE TABLE IF NOT EXISTS {identifier(table)} (ID NUMBER(38,0), {lineage})"
 
 
 def span(part: int, first: int, after: int, epoch: int, loaded: int | None = None) -> OffsetRange:
@@ -100,14 +101,18 @@ def span(part: int, first: int, after: int, epoch: int, loaded: int | None = Non
 def plan(*ranges: OffsetRange, table: str = TABLE) -> LoadPlan:
     """A plan over these ranges: an ``id`` a row (partition * 1,000,000 + offset) and its batch."""
     name = batch_id(TOPIC, [(r.partition.number, r.first, r.after) for r in ranges])
-    ids = [r.partition.number * 1_000_000 + r.first + i for r in ranges for i in range(r.loaded)]
+    places = [(r.partition.number, r.first + i) for r in ranges for i in range(r.loaded)]
+    ids = [number * 1_000_000 + offset for number, offset in places]
     frame = pl.DataFrame(
-        {"id": ids, "_batch": [name] * len(ids)}, {"id": pl.Int64, "_batch": pl.String}
+        [(row, *place, name) for row, place in zip(ids, places, strict=True)],
+        {"id": pl.Int64, "_partition": pl.Int32, "_offset": pl.Int64, "_batch": pl.String},
+        orient="row",
     )
     stage_path, file = f"@{ledger.STAGE}/{TOPIC}/", f"{name}.parquet"
     copy_sql = (
-        f"COPY INTO {identifier(table)} (ID, _BATCH) "
-        f'FROM (SELECT $1:"id"::NUMBER(38,0), $1:"_batch"::VARCHAR FROM {stage_path}{file}) '
+        f"COPY INTO {identifier(table)} (ID, _PARTITION, _OFFSET, _BATCH) "
+        'FROM (SELECT $1:"id"::NUMBER(38,0), $1:"_partition"::NUMBER(38,0), '
+        f'$1:"_offset"::NUMBER(38,0), $1:"_batch"::VARCHAR FROM {stage_path}{file}) '
         "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE) ON_ERROR=ABORT_STATEMENT"
     )
     facts = ledger.BatchFacts(name, table, file if ids else None, 1_000_000, 2_000_000)

@@ -32,6 +32,20 @@ def in_a_row(most: int) -> Breaker:
     return Breaker(0.99, ENDLESS, most)
 
 
+def test_events_that_passed_count_towards_the_share_and_let_a_stopped_partition_go() -> None:
+    breaker = Breaker(0.5, 4, 100).twin("do not fit the table")
+    breaker.passed({P0: 10})
+    breaker.check({P0: Verdicts(10, np.arange(10))})  # half of all
+    with pytest.raises(BreakerOpenError, match="do not fit the table"):
+        breaker.check({P0: Verdicts(2, np.arange(2))})
+    breaker.forget(P0)
+    with pytest.raises(BreakerOpenError):  # however short, as it was stopped
+        breaker.check({P0: Verdicts(1, np.arange(1))})
+    breaker.passed({P0: 1})
+    breaker.forget(P0)
+    breaker.check({P0: Verdicts(1, np.arange(1))})
+
+
 def test_rejects_up_to_the_limit_pass() -> None:
     breaker = by_share(0.5, 10)
     breaker.check({P0: run(10, 5)})

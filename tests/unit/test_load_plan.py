@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.batching import Batch, Span
-from consumers.load_plan import plan_load
+from consumers.load_plan import plan_load, plan_rest
 from schemas.events import LoadPlan, Run
 from tests.support.runs import run_of
 from tests.support.streams import CONTRACT, P0, P1, P2, keys, order, orders, stream
@@ -32,12 +32,16 @@ def part(run: Run, first: int, after: int) -> Run:
 
 
 def plan_of(polls: list[list[Run]], now: int = NOW) -> LoadPlan:
+    return planned(polls, now)[1]
+
+
+def planned(polls: list[list[Run]], now: int = NOW) -> tuple[Batch, LoadPlan]:
     batch = Batch(CONTRACT.topic, now - 5_000_000)
     reader, known = stream(), keys()
     for runs in polls:
         spans = {r.partition: Span(int(r.offsets[0]), r.next_offset, 1, len(r)) for r in runs}
         batch.grow(reader.judge(runs, known), spans, now)
-    return plan_load(batch, CONTRACT, now)
+    return batch, plan_load(batch, CONTRACT, now)
 
 
 def file_bytes(plan: LoadPlan) -> bytes:
@@ -69,6 +73,33 @@ def test_the_same_ranges_give_the_same_name_and_bytes_however_they_were_polled(
     assert plan.ledger_sql == WHOLE.ledger_sql
     assert plan.copy_sql == WHOLE.copy_sql
     assert file_bytes(plan) == file_bytes(WHOLE)
+
+
+def test_without_rows_it_is_the_same_batch_in_another_file() -> None:
+    batch, plan = planned([list(RUNS.values())])
+    rest = plan_rest(plan, batch, CONTRACT, (0, 5, 17), NOW + 1)
+    assert rest.batch == plan.batch
+    assert [(r.first, r.after, r.events) for r in rest.ranges] == [
+        (r.first, r.after, r.events) for r in plan.ranges
+    ]
+    assert (rest.rows, rest.refused) == (15, 3)
+    gone = plan.frame[[0, 5, 17]]
+    assert rest.frame.rows() == [r for n, r in enumerate(plan.frame.rows()) if n not in {0, 5, 17}]
+    for old, new in zip(plan.ranges, rest.ranges, strict=True):
+        refused = int((gone["_partition"] == old.partition.number).sum())
+        assert (new.loaded, new.dead) == (old.loaded - refused, old.dead + refused)
+    assert rest.file != plan.file
+    assert rest.file in rest.copy_sql
+    assert f"'{rest.file}'" in rest.ledger_sql
+    again, other = planned([list(RUNS.values())]), planned([list(RUNS.values())])
+    assert plan_rest(again[1], again[0], CONTRACT, (0, 5, 17), NOW).file == rest.file
+    assert plan_rest(other[1], other[0], CONTRACT, (0, 5), NOW).file != rest.file
+
+
+def test_rows_left_out_twice_are_a_bug() -> None:
+    batch, plan = planned([list(RUNS.values())])
+    with pytest.raises(RuntimeError, match="18 rows are not 17 to load and 2 dead"):
+        plan_rest(plan, batch, CONTRACT, (3, 3), NOW)
 
 
 def test_rows_are_in_the_logs_order() -> None:

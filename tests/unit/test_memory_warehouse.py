@@ -42,7 +42,7 @@ def test_an_empty_batch_has_neither_put_nor_copy(warehouse: MemoryWarehouse) -> 
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", list(Step))
+@pytest.mark.parametrize("step", [step for step in Step if step is not Step.PROBE])
 def test_a_fault_leaves_all_or_nothing(
     warehouse: MemoryWarehouse, step: Step, *, after: bool
 ) -> None:

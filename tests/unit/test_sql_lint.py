@@ -9,6 +9,8 @@ COPY = (
     "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE) ON_ERROR=ABORT_STATEMENT"
 )
 
+GOING_ON = COPY.replace("ABORT_STATEMENT", "CONTINUE") + " FORCE=TRUE"
+
 
 @pytest.mark.parametrize(
     "statements",
@@ -19,6 +21,7 @@ COPY = (
         pytest.param(["BEGIN", COPY, "INSERT INTO L (A) VALUES (1)", "COMMIT"], id="load"),
         pytest.param([f"{COPY} FORCE=TRUE"], id="force"),
         pytest.param(["BEGIN", COPY, "ROLLBACK", "CREATE TABLE T (A VARCHAR)"], id="ddl-after"),
+        pytest.param(["BEGIN", GOING_ON, "SELECT A FROM T", "ROLLBACK", "COMMIT"], id="a-look"),
         pytest.param(["REMOVE @S/d/f.parquet", "SHOW STAGES LIKE 'S'"], id="commands"),
     ],
 )
@@ -36,6 +39,8 @@ def test_good_forms_pass(statements: list[str]) -> None:
         pytest.param([COPY.replace("USE_LOGICAL_TYPE=TRUE", "")], "USE_LOGICAL_TYPE", id="logical"),
         pytest.param([COPY.replace("ABORT_STATEMENT", "CONTINUE")], "ON_ERROR", id="on-error"),
         pytest.param([COPY.replace("INTO T", "INTO D.S.T")], "database", id="database"),
+        pytest.param([COPY.replace("ABORT_STATEMENT", "SKIP_FILE")], "all or", id="skip-file"),
+        pytest.param(["BEGIN", GOING_ON, "SELECT A FROM T", "COMMIT"], "COMMIT", id="a-look-kept"),
         pytest.param(["BEGIN", "CREATE TABLE T (A VARCHAR)"], "DDL", id="ddl-inside"),
         pytest.param(
             ["BEGIN", "MERGE INTO T USING S ON T.A = S.A WHEN MATCHED THEN DELETE"],

@@ -287,6 +287,14 @@ def test_edge_values_reach_the_warehouse_and_come_back(place: Place) -> None:
     assert rows[0]["_loaded_at"] == dt.datetime(2026, 11, 18, 11, 6, 40)  # noqa: DTZ001 - NTZ
 
 
+def test_a_copy_that_goes_on_differs_in_nothing_else() -> None:
+    contract = raw_contract("shop.orders")
+    names = ("_topic", "_batch", "_loaded_at")
+    copy = table.copy_into(contract, "@S/d/f.parquet", dict.fromkeys(names, "'x'"))
+    assert copy.endswith(" ON_ERROR=ABORT_STATEMENT")
+    assert table.going_on(copy) == copy.replace("ABORT_STATEMENT", "CONTINUE") + " FORCE=TRUE"
+
+
 def test_a_raw_payload_is_the_record_as_it_came() -> None:
     contract = raw_contract("shop.orders")
     stream, run = loading(contract, [{"a": {"b": [1]}}, {}])

@@ -13,7 +13,9 @@ CHARS_MAX = 500
 _TWICE: Final = re.compile(r"^(\d{6} \(\w{5}\): )\1")  # the number, by server and connector
 
 _OF_A_VALUE: Final = re.compile(r"conver|not recognized|out of range|too long", re.IGNORECASE)
-_VALUE: Final = re.compile(r"'[^']*'")  # which is an event's: not for logs
+# what is an event's, and not for logs: from the first quote to the last, and what has none
+_QUOTED: Final = re.compile(r"'.*'|'.*\Z", re.DOTALL)
+_BARE: Final = re.compile(r"(?<=value )(?!'\.\.\.')(?:.*(?= to )|(?!is\b)\S+)", re.DOTALL)
 
 # errno: what to do. Numbers as in Snowflake's error messages, without leading zeros.
 _SETUP: Final = {
@@ -64,6 +66,10 @@ _TRANSIENT_STATES: Final = ("08", "40", "53", "57", "58", "XX")  # classes of SQ
 _DATA: Final = range(100_000, 101_000)
 
 
+class MisfitError(SetupError):
+    """A value does not fit its column."""
+
+
 def translated(error: errors.Error, doing: str) -> TransientError | SetupError:
     """What to raise from a connector's error. ``doing`` is a phrase such as ``COPY``."""
     number = error.errno
@@ -73,7 +79,7 @@ def translated(error: errors.Error, doing: str) -> TransientError | SetupError:
     if number in _TRANSIENT or lost_connection(error):
         return TransientError(text, where=PLACE)
     if number in _DATA:
-        return SetupError(
+        return MisfitError(
             text,
             where=PLACE,
             remedy="a value does not fit its column: compare the contract with the table",
@@ -104,10 +110,15 @@ def _by_class(error: errors.Error, text: str) -> TransientError | SetupError:
     return TransientError(text, where=PLACE)
 
 
+def without_values(text: str) -> str:
+    """The text of an error of a value, without the value: it may be quoted, or stand bare."""
+    return _BARE.sub("'...'", _QUOTED.sub("'...'", text))
+
+
 def _message(error: errors.Error) -> str:
-    lines = str(error.msg or error).splitlines()
-    text = " ".join(line.strip() for line in lines[:LINES_MAX])[:CHARS_MAX]
-    text = _TWICE.sub(r"\1", text)
+    text = str(error.msg or error)
     if error.errno in _DATA or _OF_A_VALUE.search(text):
-        text = _VALUE.sub("'...'", text)
-    return text
+        text = without_values(text)  # before it is cut, which may part a quote from its end
+    lines = text.splitlines()
+    text = " ".join(line.strip() for line in lines[:LINES_MAX])[:CHARS_MAX]
+    return _TWICE.sub(r"\1", text)

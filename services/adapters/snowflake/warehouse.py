@@ -11,7 +11,10 @@ from schemas.errors import FencedError, SetupError, TransientError
 from schemas.events import Claim, LoadPlan, Partition, Receipt
 from schemas.ports import Clock
 from schemas.sql import literal
+from schemas.table import going_on
 from services.adapters.snowflake.copying import NO_FILE, Copied, StagedFile, write_parquet
+from services.adapters.snowflake.errors import MisfitError
+from services.adapters.snowflake.refused import Told, refusal
 from services.adapters.snowflake.session import (
     Answer,
     Arguments,
@@ -152,6 +155,29 @@ class SnowflakeWarehouse:
 
     def _copy(self, plan: LoadPlan) -> str | None:
         """Load the file; the query's id. Whatever COPY answers, exactly ``plan.rows`` or none."""
+        try:
+            return self._copied(plan)
+        except MisfitError as error:  # and the transaction is gone
+            raise self._refusal(plan, error) from error
+
+    def _refusal(self, plan: LoadPlan, error: SetupError) -> SetupError | TransientError:
+        """The error, with the rows that the target refuses where it takes others.
+
+        1. Make sure that nobody else has loaded the batch. 2. COPY what fits, whatever COPY knows
+        of the file. 3. SELECT what is there now. 4. ROLLBACK, whatever happens.
+        """
+        self._run("BEGIN", first=True)
+        try:
+            self._require_unloaded(plan)
+            told = self._run(going_on(plan.copy_sql), f"COPY of what fits of {plan.file}")
+            there = self._run(ledger.batch_places(plan.table, plan.batch), "what fits")
+        except SetupError:
+            return error
+        finally:
+            self._session.drop(roll_back=True)
+        return refusal(plan, Told.of(told.rows), there.rows, error)
+
+    def _copied(self, plan: LoadPlan) -> str | None:
         answer = self._run(plan.copy_sql, f"COPY of {plan.file}")
         copied = Copied.of(answer.rows)
         if copied.skipped:  # load metadata knows the file, but the offsets say it is not loaded
