@@ -1,8 +1,8 @@
 """A run of one stream's events over the partitions that a loader holds, kept as columns."""
 
+import datetime as dt
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from schemas.events import OffsetRange, Partition
 from schemas.telemetry import Hop
 
 NOTHING = Counts(0, 0, 0, 0)
+DAYS_AHEAD_MAX = 7  # a business date further in the future is a mistake of its source
+_EPOCH = dt.date(1970, 1, 1)
+_DAY = 86_400_000_000  # microseconds
 
 
 @dataclass(slots=True)
@@ -39,7 +42,7 @@ class FlushPolicy:
     bytes_max: int
     age_max: float  # seconds
 
-    def within(self, sla: timedelta | None) -> "FlushPolicy":
+    def within(self, sla: dt.timedelta | None) -> "FlushPolicy":
         """The policy of a stream that promises its rows in time: half of that is for the load."""
         if sla is None:
             return self
@@ -55,6 +58,7 @@ class Batch:
     spans: dict[Partition, Span] = field(default_factory=dict)
     frames: list[pl.DataFrame] = field(default_factory=list)
     samples: list[tuple[int, Samples]] = field(default_factory=list)  # when read, which
+    date_over: bool = False  # it holds the first rows of a new business date, so the last is over
 
     @property
     def events(self) -> int:
@@ -85,7 +89,9 @@ class Batch:
         spans = {p: span for p, span in self.spans.items() if p not in partitions}
         if not spans:
             return None
-        kept = Batch(self.topic, self.opened_at, spans, samples=self.samples)
+        kept = Batch(
+            self.topic, self.opened_at, spans, samples=self.samples, date_over=self.date_over
+        )
         numbers = [p.number for p in spans]
         kept.frames = [f.filter(f[table.PARTITION].is_in(numbers)) for f in self.frames]
         return kept
@@ -104,7 +110,8 @@ class Batch:
 
     def due(self, policy: FlushPolicy, now: int) -> bool:
         """Whether it has to close."""
-        return self.full(policy) or now - self.opened_at >= policy.age_max * 1_000_000
+        old = now - self.opened_at >= policy.age_max * 1_000_000
+        return old or self.date_over or self.full(policy)
 
     def full(self, policy: FlushPolicy) -> bool:
         """Whether nothing more belongs into it."""
@@ -142,6 +149,20 @@ class Batch:
                 ),
                 span,
             )
+
+
+def latest_date(before: dt.date | None, judged: Judged, now: int) -> dt.date | None:
+    """The stream's watermark after a poll: the latest business date seen, of ``before`` and these.
+
+    Dates more than a week ahead of ``now`` (microseconds) are passed over, or one of them would
+    hold the watermark for years.
+    """
+    limit = _EPOCH + dt.timedelta(days=now // _DAY + DAYS_AHEAD_MAX)
+    dates = judged.business_dates["date"]
+    seen = dates.filter(dates <= limit).max()
+    if not isinstance(seen, dt.date):
+        return before
+    return seen if before is None else max(before, seen)
 
 
 def _joined(old: Span | None, new: Span) -> Span:

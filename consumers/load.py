@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from consumers.batching import Batch, FlushPolicy, Span
+from consumers.batching import Batch, FlushPolicy, Span, latest_date
 from consumers.breaker import BreakerOpenError
 from consumers.diversion import count_dead, publish_dead
 from consumers.gaps import tell_holes, without_gaps
@@ -151,8 +151,19 @@ def _grow(ports: LoadPorts, state: LoadState, runs: Sequence[Run], judged: Judge
     if topic not in state.open:
         state.open[topic] = Batch(topic, ports.clock.now())
     state.open[topic].grow(judged, spans, ports.clock.now())
+    _move_on(state, topic, judged, ports.clock.now())
     ports.metrics.count("load_events_read", sum(len(run) for run in runs), stream=topic)
     count_dead(ports, topic, judged.rejections)
+
+
+def _move_on(state: LoadState, topic: str, judged: Judged, now: int) -> None:
+    """A later business date than ever before closes the batch: what went before is over."""
+    before = state.watermarks.get(topic)
+    seen = latest_date(before, judged, now)
+    if seen is not None:
+        state.watermarks[topic] = seen
+    if before is not None and before != seen:
+        state.open[topic].date_over = True
 
 
 def close_due(ports: LoadPorts, state: LoadState, policy: FlushPolicy) -> None:

@@ -1,5 +1,6 @@
 """What the loader's loop needs from outside, and what it holds between two turns."""
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -54,6 +55,7 @@ class LoadState:
     open: dict[str, Batch] = field(default_factory=dict)
     loading: dict[str, tuple[LoadPlan, Batch]] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
+    watermarks: dict[str, dt.date] = field(default_factory=dict)  # latest business dates seen
     explained: dict[Partition, float] = field(default_factory=dict)  # gaps; monotonic seconds
     draining: bool = False  # towards a stop
     mute: bool = False  # no more reports: one was refused while draining

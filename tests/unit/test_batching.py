@@ -1,12 +1,13 @@
 """An open batch: it grows, loses partitions, and closes when it is due."""
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from consumers.batching import Batch, FlushPolicy, Span
+from consumers.batching import Batch, FlushPolicy, Span, latest_date
 from consumers.stream import Counts, Judged, Samples
 from schemas import table
 from schemas.events import Partition, Run
@@ -105,6 +106,29 @@ def test_a_lost_partition_takes_its_rows_along() -> None:
 def test_a_batch_closes_by_rows_bytes_or_age(policy: dict[str, Any], now: int, due: bool) -> None:
     limits: dict[str, Any] = {"rows_max": 100, "bytes_max": 10_000, "age_max": 60.0} | policy
     assert grown((FIRST, OTHER), (SECOND,)).due(FlushPolicy(**limits), now) is due
+
+
+def test_the_watermark_is_the_latest_date_that_is_no_mistake() -> None:
+    now = round(dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC).timestamp()) * 1_000_000
+    first, second = dt.date(2024, 1, 1), dt.date(2024, 1, 2)
+    found = judged(FIRST)
+    assert latest_date(None, found, now) == second
+    assert latest_date(first, found, now) == second
+    assert latest_date(dt.date(2024, 1, 3), found, now) == dt.date(2024, 1, 3)
+    week = 7 * 86_400_000_000
+    assert latest_date(None, found, now - week) == first  # the second is eight days ahead
+    assert latest_date(None, found, now - 2 * week) is None
+    assert latest_date(first, judged(run_of(P0, [None], 0)), now) == first
+
+
+def test_a_batch_whose_date_is_over_is_due_and_stays_so_without_a_partition() -> None:
+    batch, patient = grown((FIRST, OTHER)), FlushPolicy(1000, 10**9, 60.0)
+    assert not batch.due(patient, 1)
+    batch.date_over = True
+    kept = batch.without({P0})
+    assert kept is not None
+    assert batch.due(patient, 1)
+    assert kept.due(patient, 1)
 
 
 def test_latencies_are_told_hop_by_hop() -> None:
