@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from consumers.batching import Batch
 from consumers.loader import STOPPED_SECONDS, LoadPorts, LoadState, give_up
+from consumers.restore import other_topic
 from schemas.errors import SetupError, TransientError
 from schemas.events import Partition, Run
 
@@ -54,6 +56,29 @@ def without_gaps(ports: LoadPorts, state: LoadState, run: Run) -> Run | None:
     )
     give_up(ports, state, [run.partition], TransientError(why, where=name))
     return None
+
+
+def still_the_topic(ports: LoadPorts, state: LoadState, batch: Batch) -> bool:
+    """Whether the topic is still the one that was claimed; if not, the batch is dissolved.
+
+    A topic that is deleted and made again at once takes nobody's partitions away, and where it
+    is long enough, reading goes on in the middle of other events. Asked when a batch closes, so
+    that none of them is loaded. A broker that does not answer has made no other topic.
+    """
+    known = {span.topic_id for span in batch.spans.values()} - {None}
+    if not known:
+        return True
+    try:
+        there = ports.reader.topic_id(batch.topic)
+    except (TransientError, SetupError):
+        return True
+    if there is None or known == {there}:
+        return True
+    error = other_topic(batch.topic, ", ".join(sorted(filter(None, known))), there)
+    ports.note("topic_made_again", {"topic": batch.topic, "error": str(error)})
+    del state.open[batch.topic]
+    give_up(ports, state, state.ownership.of_topic(batch.topic), error)
+    return False
 
 
 def tell_holes(ports: LoadPorts, state: LoadState, gone: Mapping[Partition, str]) -> None:

@@ -7,7 +7,7 @@ import orjson
 from consumers.batching import Batch, FlushPolicy, Span, latest_date
 from consumers.breaker import BreakerOpenError
 from consumers.diversion import count_dead, publish_dead
-from consumers.gaps import tell_holes, without_gaps
+from consumers.gaps import still_the_topic, tell_holes, without_gaps
 from consumers.load_plan import plan_load
 from consumers.loader import STOPPED_SECONDS, LoadPolicy, LoadPorts, LoadState, give_up
 from consumers.measure import count_committed, tell_state
@@ -40,7 +40,8 @@ def load_once(ports: LoadPorts, state: LoadState, policy: LoadPolicy) -> None:
 
     1. Poll. Give up what was revoked, and what was left out on the way.
     2. Publish the dead letters of what was read. Durable on return.
-    3. Hand closed batches to the lanes: PUT, then COPY, ledger and fence in one transaction.
+    3. Hand closed batches to the lanes, if their topic is still the one that was claimed: PUT,
+       then COPY, ledger and fence in one transaction.
     4. For the loads that have committed: remember their keys, commit the positions, report.
        For those of which the table refuses some rows: publish these as dead letters, durable on
        return, then hand the rest to the lanes, as in 3.
@@ -178,6 +179,8 @@ def close_due(ports: LoadPorts, state: LoadState, policy: FlushPolicy) -> None:
             if topic not in state.paused and batch.full(policy):
                 ports.log.pause(state.ownership.of_topic(topic))
                 state.paused.add(topic)
+            continue
+        if not still_the_topic(ports, state, batch):
             continue
         plan = plan_load(batch, contract, now)
         del state.open[topic]

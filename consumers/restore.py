@@ -55,10 +55,15 @@ def _require_same_topic(partition: Partition, here: Held) -> None:
     loaded = here.claim.topic_id if here.claim is not None else None
     if loaded is None or here.topic_id is None or loaded == here.topic_id:
         return
-    raise SetupError(
-        f"the topic was deleted and made again: the ledger's last row is of topic id {loaded}, "
-        f"the broker's topic has {here.topic_id}, so its offsets are those of other events",
-        where=_name(partition),
+    raise other_topic(_name(partition), loaded, here.topic_id)
+
+
+def other_topic(where: str, loaded: str, there: str) -> SetupError:
+    """What to raise for a topic that is not the one that was read or loaded until now."""
+    return SetupError(
+        f"the topic was deleted and made again: what was loaded last is of topic id {loaded}, "
+        f"the broker's topic has {there}, so its offsets are those of other events",
+        where=where,
         remedy="bring the old topic back; or give the stream another name in its contract (its "
         "table may stay: `table=`) and its sources, and run `sluice apply`. The ids of batches "
         "and dead letters are made of topic and offset, so that one name cannot go on twice",

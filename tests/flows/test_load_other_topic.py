@@ -3,6 +3,7 @@
 import pytest
 
 from consumers.measure import not_taken_up
+from schemas.errors import TransientError
 from schemas.events import Partition
 from tests.support.world import STREAM, World
 
@@ -40,6 +41,38 @@ def test_a_topic_that_was_made_again_stops_its_partitions_and_names_both_ids(eve
     assert f"has {new}" in told
     assert "another name" in told
     assert P0 not in loader.state.ownership.in_phase(loader.state.ownership.held[P0].phase.OWNED)
+
+
+def test_a_running_loader_notices_before_it_loads_any_of_the_other_events() -> None:
+    """Deleted and made again at once, it is longer than the old one was: nobody is told."""
+    world = World(partitions=1)
+    loader = world.loader()
+    world.produce(*map(order, range(5)))
+    loader.run(4)
+    old, world.broker.topic_ids[STREAM] = world.broker.topic_ids[STREAM], "another"
+    world.produce(*map(order, range(100, 108)))
+    loader.run(70)  # and it stays so with the next claim
+    assert world.loaded() == [f"o{n}" for n in range(5)]
+    assert world.account.offsets[P0].next_offset == 5
+    told = not_taken_up(loader.ports, loader.state)
+    assert f"topic id {old}" in told
+    assert "has another" in told
+    world.broker.topic_ids[STREAM] = old  # brought back
+    loader.run(65)
+    assert len(world.loaded()) == 13
+    assert world.audit().balanced
+
+
+def test_a_broker_that_does_not_answer_is_no_reason_not_to_load() -> None:
+    world = World(partitions=1)
+    loader = world.loader()
+    loader.run(1)
+    world.produce(order(0))
+    loader.turn(2)
+    for _ in range(20):
+        world.broker.fail_next("describe", TransientError("down"))
+    loader.run(2)
+    assert world.loaded() == ["o0"]
 
 
 def test_the_same_topic_goes_on_with_another_loader() -> None:

@@ -27,6 +27,7 @@ from services.adapters.kafka.clients import QUIET, Alarm, ClientConfig, ask
 from services.adapters.kafka.errors import kafka_error, translating
 
 SECONDS_MAX = 15.0
+ID_SECONDS_MAX = 2.0  # the loader's turn waits for it
 REPLICATION = 3  # where there are as many brokers
 FOREVER = -1
 NO_ID = "A" * 22  # sixteen bytes of zero
@@ -88,15 +89,16 @@ class KafkaAdmin:
         }
 
     def topic_id(self, name: str) -> str | None:
-        """The topic's id; None where the brokers give topics none. TransientError without it."""
-        found = self._metadata().topics
-        if name not in found or found[name].error is not None:
-            raise TransientError("there is no such topic at the moment", where=f"admin, {name}")
-        (described,) = self._results(
-            lambda: self._admin.describe_topics(
-                TopicCollection([name]), request_timeout=SECONDS_MAX
-            )
-        ).values()
+        """The topic's id; None where the brokers give topics none. One quick question."""
+        where, wanted = f"admin, {name}", TopicCollection([name])
+        with translating(where):
+            asked = self._admin.describe_topics(wanted, request_timeout=ID_SECONDS_MAX)
+            try:
+                described = asked[name].result()
+            except KafkaException as error:
+                if kafka_error(error).name() != "UNKNOWN_TOPIC_OR_PART":
+                    raise
+                raise TransientError("there is no such topic at the moment", where=where) from error
         return None if str(described.topic_id) == NO_ID else str(described.topic_id)
 
     def described(self, names: Iterable[str]) -> Mapping[str, TopicFacts]:

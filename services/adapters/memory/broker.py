@@ -109,7 +109,10 @@ class MemoryBroker:
                 log.messages.popleft()
 
     def fail_next(self, operation: str, error: Exception) -> None:
-        """Let the next ``poll``, ``publish``, ``transaction`` (aborts) or ``read`` fail."""
+        """Let the next ``poll``, ``publish``, ``transaction`` (aborts) and so on fail.
+
+        Others are ``read`` and ``describe``.
+        """
         self._failures[operation].append(error)
 
     def committed(self, group: str) -> Mapping[Partition, int]:

@@ -143,7 +143,7 @@ class MemoryLogReader:
 
     def topic_id(self, topic: str) -> str | None:
         """See the port."""
-        self._broker.check("read")
+        self._broker.check("describe")
         if topic not in self._broker.topic_ids:
             raise TransientError("there is no such topic at the moment", where=f"reader, {topic}")
         return self._broker.topic_ids[topic]
