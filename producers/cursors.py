@@ -17,6 +17,7 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _UNITS = {"ms": 1_000, "s": MICROS, "m": 60 * MICROS, "h": 3_600 * MICROS, "d": 86_400 * MICROS}
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 _PLAIN = {"rfc3339", "date", "epoch_seconds", "epoch_millis", "integer", "text"}
+_NUMBERS = {"epoch_seconds", "epoch_millis", "integer"}
 
 CursorValue = int | str
 """Microseconds since the epoch UTC for instants, the number itself for integers, or text."""
@@ -103,6 +104,12 @@ def write(value: CursorValue, form: str) -> str:
     if form == "rfc3339":
         return moment.isoformat().replace("+00:00", "Z")
     return moment.date().isoformat() if form == "date" else moment.strftime(form)
+
+
+def as_param(value: CursorValue, form: str) -> str | int:
+    """As :func:`write`, but a number where the form is one: in a JSON body they differ."""
+    text = write(value, form)
+    return int(text) if form in _NUMBERS else text
 
 
 class Cursor(BaseModel):

@@ -107,19 +107,23 @@ _REMEDIES = {
 }
 
 
+def wish(response: Response, names: RateHeaders) -> float | None:
+    """Seconds that an answer's headers ask to wait, or None."""
+    wait = retry_after(response.headers, response.received_at)
+    return exhausted_for(response.headers, names, response.received_at) if wait is None else wait
+
+
 def failure(response: Response, names: RateHeaders, where: str) -> SluiceError | None:
     """The error of an answer that is no success, or None. Nothing of its body is repeated."""
     status = response.status
     if 200 <= status < 300:  # noqa: PLR2004 - RFC 9110, 15.3
         return None
-    wish = retry_after(response.headers, response.received_at)
-    if wish is None:
-        wish = exhausted_for(response.headers, names, response.received_at)
+    wait = wish(response, names)
     what = f"the source answered {status}"
     if status >= 500 or status in _TRANSIENT:  # noqa: PLR2004 - RFC 9110, 15.6
-        return TransientError(what, where=where, retry_after=wish)
-    if status == _FORBIDDEN and wish is not None:  # some say so instead of 429
-        return TransientError(f"{what}, its allowance is used up", where=where, retry_after=wish)
+        return TransientError(what, where=where, retry_after=wait)
+    if status == _FORBIDDEN and wait is not None:  # some say so instead of 429
+        return TransientError(f"{what}, its allowance is used up", where=where, retry_after=wait)
     return SetupError(
         what, where=where, remedy=_REMEDIES.get(status, "compare with the source's documentation")
     )

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from producers.answer_errors import Cause, refused, told
 from producers.content import content_id
 from producers.cursors import CursorValue, Run, State, is_time, kind_of, later, parse
 from producers.exchange import Request, Response, at
-from producers.limits import failure, http_date
+from producers.limits import http_date
 from producers.pagers import Page, Span, Step, Turn
 from producers.pages import Body, Found, UnreadableError, read_body
 from producers.rest import RestSource, RestStream, request_at
@@ -81,7 +82,7 @@ def poll(plan: Plan, state: State, now: int) -> Polling:
     while run is not None:
         request = _request(plan, run)
         response = yield from _fetched(request)
-        if resumed and response.status in _STALE:
+        if resumed and _stale(plan, response):
             state, resumed = replace(state, run=None), False
             run = _begin(plan, state, now)
             continue
@@ -148,6 +149,12 @@ def _request(plan: Plan, run: Run) -> Request:
     return request_at(plan.source, plan.stream, turn, run.span.since)
 
 
+def _stale(plan: Plan, response: Response) -> bool:
+    """Whether the source may have forgotten where the run stood."""
+    said = told(response, plan.stream.answer_errors)
+    return response.status in _STALE if said is None else said.cause is Cause.SETUP
+
+
 def _by_their_clock(run: Run, response: Response) -> Run:
     """The run, begun when the source says, where its clock is behind ours."""
     dated = http_date(response.headers.get("date", "")) if run.pages == 0 else None
@@ -161,10 +168,10 @@ def _by_their_clock(run: Run, response: Response) -> Run:
 def _body(plan: Plan, response: Response) -> Body:
     if response.status in {_NO_CONTENT, _NOT_MODIFIED}:
         return Body(None, ())
-    error = failure(response, plan.source.rate_headers, plan.where)
+    stream = plan.stream
+    error = refused(response, stream.answer_errors, plan.source.rate_headers, plan.where)
     if error is not None:
         raise error
-    stream = plan.stream
     return read_body(response.body, stream.records, null_is_empty=stream.null_is_empty)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -16,10 +17,12 @@ from pydantic import (
     model_validator,
 )
 
+from producers.answer_errors import AnswerErrors
 from producers.auth import Auth, NoAuth, secret_params
+from producers.bodies import filled, placeholders
 from producers.config_errors import setup_error, two_identities
 from producers.content import FieldPointer
-from producers.cursors import Cursor, CursorValue, Duration, duration_micros, write
+from producers.cursors import Cursor, CursorValue, Duration, as_param, duration_micros
 from producers.exchange import Request, origin
 from producers.limits import RateHeaders
 from producers.pagers import Pager, Turn, pager_of
@@ -74,9 +77,19 @@ class RestStream(BaseModel):
     path: str = Field(default="", description="Path below base_url.")
     method: Literal["GET", "POST"] = Field(default="GET", description="How it is asked.")
     params: Params = Field(default_factory=dict, description="Parameters of every request.")
-    body: dict[str, Any] | None = Field(default=None, description="JSON body, for POST.")
+    body: dict[str, Any] | None = Field(
+        default=None,
+        description="JSON body, for POST. `${name}` in a text of it stands for the parameter "
+        "of that name, the pager's and the cursor's too, which then goes nowhere else; a member "
+        "whose parameter has no value yet is left out; `$${` is a plain `${`.",
+    )
     send: Literal["query", "body"] = Field(
         default="query", description="Where parameters go, the pager's and the cursor's too."
+    )
+    errors: AnswerErrors | None = Field(
+        default=None,
+        description="What in an answer says that the request failed, whatever its status; "
+        "default: for a body with a GraphQL `query` its `/errors`, else nothing.",
     )
     records: Pointer = Field(
         default="", description='JSON pointer to the array of records; "" is the body itself.'
@@ -120,6 +133,7 @@ class RestStream(BaseModel):
         if self.method == "GET" and (self.body is not None or self.send == "body"):
             msg = "body: needs method POST"
             raise ValueError(msg)
+        self._check_places()
         windowed = self.pager is not None and self.pager.windowed
         if windowed and (self.cursor is None or not isinstance(self.cursor.start_value, int)):
             msg = "pager: windows need a cursor with a start that is an instant"
@@ -134,6 +148,35 @@ class RestStream(BaseModel):
             msg = "sorted: needs a cursor in the records"
             raise ValueError(msg)
         return self
+
+    def _check_places(self) -> None:
+        own = set() if self.pages is None else self.pages.params
+        moving = {*own, *([self.cursor.param] if self.cursor and self.cursor.param else [])}
+        places, known = placeholders(self.body), {*moving, *self.params}
+        for name in sorted(places - known):
+            near = get_close_matches(name, known, n=1)
+            meant = f"; did you mean ${{{near[0]}}}?" if near else ""
+            names = ", ".join(sorted(known)) or "there are none"
+            msg = f"body: ${{{name}}} is no parameter of pager, cursor or params ({names}){meant}"
+            raise ValueError(msg)
+        homeless = sorted(moving - places)
+        if homeless and self.is_graphql:
+            msg = (
+                f"body: a GraphQL server does not see the parameter {homeless[0]!r}: "
+                f"write ${{{homeless[0]}}} into body.variables"
+            )
+            raise ValueError(msg)
+
+    @property
+    def is_graphql(self) -> bool:
+        """Whether the body is a GraphQL request: it has a document, which has braces."""
+        query = (self.body or {}).get("query")
+        return isinstance(query, str) and "{" in query
+
+    @property
+    def answer_errors(self) -> AnswerErrors | None:
+        """What in an answer says that the request failed; None: its status only."""
+        return AnswerErrors() if self.errors is None and self.is_graphql else self.errors
 
     @property
     def pages(self) -> Pager | None:
@@ -225,20 +268,23 @@ def request_at(
 ) -> Request:
     """The request for a page, without its proof of identity."""
     headers = {"Accept": "application/json", **source.headers}
+    known: dict[str, Any] = {**stream.params, **_cursor_param(stream, since), **turn.params}
     if turn.url is not None:
         scheme, host, port = origin(source.base_url)
         place = f"[{host}]" if ":" in host else host
         url, fields = f"{scheme}://{place}:{port}{turn.url}", dict[str, Any](turn.params)
     else:
-        url = source.base_url + _slashed(stream.path)
-        fields = {**stream.params, **_cursor_param(stream, since), **turn.params}
+        url, fields = source.base_url + _slashed(stream.path), known
+    in_body = placeholders(stream.body)
+    fields = {name: value for name, value in fields.items() if name not in in_body}
+    body = filled(stream.body or {}, known)
     if stream.send == "body":
-        body = orjson.dumps({**(stream.body or {}), **fields})
-        return Request(stream.method, url, (), {**headers, **_JSON}, body)
+        raw = orjson.dumps({**body, **fields})
+        return Request(stream.method, url, (), {**headers, **_JSON}, raw)
     params = tuple((k, text) for k, value in fields.items() for text in _texts(value))
     if stream.body is None:
         return Request(stream.method, url, params, headers)
-    return Request(stream.method, url, params, {**headers, **_JSON}, orjson.dumps(stream.body))
+    return Request(stream.method, url, params, {**headers, **_JSON}, orjson.dumps(body))
 
 
 _JSON = {"Content-Type": "application/json"}
@@ -248,10 +294,10 @@ def _slashed(path: str) -> str:
     return path if not path or path.startswith("/") else f"/{path}"
 
 
-def _cursor_param(stream: RestStream, since: CursorValue | None) -> dict[str, str]:
+def _cursor_param(stream: RestStream, since: CursorValue | None) -> dict[str, str | int]:
     if stream.cursor is None or stream.cursor.param is None or since is None:
         return {}
-    return {stream.cursor.param: write(since, stream.cursor.format)}
+    return {stream.cursor.param: as_param(since, stream.cursor.format)}
 
 
 def _texts(value: object) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from producers.answer_errors import AnswerErrors
 from producers.auth import Auth
 from producers.cursors import Cursor
 from producers.limits import RateHeaders
@@ -20,6 +21,7 @@ from services.docs import NOTE
 INNER: dict[type[BaseModel], str] = {
     RestStream: "streams",
     Cursor: "cursor",
+    AnswerErrors: "errors",
     RateHeaders: "rate_headers",
 }
 """Tables inside a source's table, by the section that describes them."""

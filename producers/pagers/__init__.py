@@ -26,7 +26,7 @@ class Span:
 class Turn:
     """What a position changes in the stream's request: parameters, or path and query."""
 
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str | int] = field(default_factory=dict)
     url: str | None = None
 
 
@@ -55,6 +55,10 @@ class Pager(Protocol):
     @property
     def windowed(self) -> bool:
         """Whether the pager itself says how far the run has come, instead of the records."""
+
+    @property
+    def params(self) -> frozenset[str]:
+        """The names of all parameters that its turns may have."""
 
     def first(self, span: Span) -> Position | None:
         """The first page's position; None: nothing to read."""

@@ -37,6 +37,11 @@ class Tokens(BaseModel):
         """The records say how far the run has come."""
         return False
 
+    @property
+    def params(self) -> frozenset[str]:
+        """Token and size."""
+        return frozenset({self.param, *([self.size_param] if self.size else [])})
+
     def first(self, span: Span) -> Position | None:
         """Without a token."""
         del span
@@ -44,9 +49,10 @@ class Tokens(BaseModel):
 
     def turn(self, position: Position) -> Turn:
         """The token and the size."""
-        params = {self.size_param: str(self.size)} if self.size else {}
+        params: dict[str, str | int] = {self.size_param: self.size} if self.size else {}
         if "token" in position:
-            params[self.param] = str(position["token"])
+            token = position["token"]
+            params[self.param] = token if isinstance(token, int) else str(token)
         return Turn(params)
 
     def after(self, position: Position, page: Page) -> Step:

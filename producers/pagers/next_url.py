@@ -21,6 +21,11 @@ class NextUrls(BaseModel):
         """The records say how far the run has come."""
         return False
 
+    @property
+    def params(self) -> frozenset[str]:
+        """None: the URL has them."""
+        return frozenset()
+
     def first(self, span: Span) -> Position | None:
         """The stream's own request."""
         del span

@@ -39,6 +39,11 @@ class Offsets(BaseModel):
         """The records say how far the run has come."""
         return False
 
+    @property
+    def params(self) -> frozenset[str]:
+        """Offset and limit."""
+        return frozenset({self.param, self.limit_param})
+
     def first(self, span: Span) -> Position | None:
         """The beginning."""
         del span
@@ -46,7 +51,7 @@ class Offsets(BaseModel):
 
     def turn(self, position: Position) -> Turn:
         """Offset and limit."""
-        return Turn({self.param: str(position["offset"]), self.limit_param: str(self.limit)})
+        return Turn({self.param: position["offset"], self.limit_param: self.limit})
 
     def after(self, position: Position, page: Page) -> Step:
         """As far on as there were records: a source may give fewer than it was asked for."""

@@ -33,6 +33,11 @@ class NumberedPages(BaseModel):
         """The records say how far the run has come."""
         return False
 
+    @property
+    def params(self) -> frozenset[str]:
+        """Number and size."""
+        return frozenset({self.param, *([self.size_param] if self.size else [])})
+
     def first(self, span: Span) -> Position | None:
         """The first page."""
         del span
@@ -40,8 +45,8 @@ class NumberedPages(BaseModel):
 
     def turn(self, position: Position) -> Turn:
         """Number and size."""
-        size = {self.size_param: str(self.size)} if self.size else {}
-        return Turn({self.param: str(position["page"]), **size})
+        size = {self.size_param: self.size} if self.size else {}
+        return Turn({self.param: position["page"], **size})
 
     def after(self, position: Position, page: Page) -> Step:
         """The next number; an equal body means that the source does not know the parameter."""

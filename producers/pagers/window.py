@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from producers.cursors import Duration, Form, duration_micros, is_time, write
+from producers.cursors import Duration, Form, as_param, duration_micros, is_time
 from producers.pagers import Page, Pager, Position, Span, Step, Turn, pager_of
 
 
@@ -43,6 +43,12 @@ class TimeWindows(BaseModel):
         """The cursor is the end of the last complete window."""
         return True
 
+    @property
+    def params(self) -> frozenset[str]:
+        """The bounds', and those of the pager within."""
+        inner = frozenset[str]() if self.pages is None else self._inner.params
+        return inner | {self.start_param, self.end_param}
+
     def first(self, span: Span) -> Position | None:
         """The window at the cursor; None where it would be empty."""
         since = span.since
@@ -53,8 +59,8 @@ class TimeWindows(BaseModel):
     def turn(self, position: Position) -> Turn:
         """The window's bounds, and what the pager within adds."""
         bounds = {
-            self.start_param: write(position["from"], self.format),
-            self.end_param: write(position["to"], self.format),
+            self.start_param: as_param(position["from"], self.format),
+            self.end_param: as_param(position["to"], self.format),
         }
         if self.pages is None:
             return Turn(bounds)

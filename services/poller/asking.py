@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import stamina
 from aiolimiter import AsyncLimiter
 
+from producers.answer_errors import AnswerErrors, Cause, refused, told
 from producers.exchange import Request, Response, origin
-from producers.limits import exhausted_for, failure, retry_after
+from producers.limits import exhausted_for, retry_after
 from producers.rest import RestSource
 from schemas.errors import SetupError, SluiceError, TransientError
 from services.poller.credentials import Credentials
@@ -28,6 +29,7 @@ class Call:
 
     stream: str
     stop: asyncio.Event
+    errors: AnswerErrors | None = None  # what in an answer says that it failed
     in_flight: bool = False  # sent and not yet answered
 
 
@@ -95,10 +97,11 @@ class Asker:
     async def _try(self, request: Request, call: Call) -> Response:
         proved = await self.credentials.prove(request)
         response = await self._send(proved.request, call)
-        if response.status == _UNAUTHORISED and await self.credentials.renew(proved):
+        if _is(Cause.UNAUTHENTICATED, response, call) and await self.credentials.renew(proved):
             proved = await self.credentials.prove(request)
             response = await self._send(proved.request, call)
-        error = failure(response, self.source.rate_headers, f"{self.name}/{call.stream}")
+        where = f"{self.name}/{call.stream}"
+        error = refused(response, call.errors, self.source.rate_headers, where)
         if isinstance(error, TransientError):
             raise error
         return response
@@ -155,7 +158,7 @@ class Asker:
         shared = "" if names.scope == "source" else call.stream
         wish = retry_after(response.headers, now) or 0.0
         wait = exhausted_for(response.headers, names, now) or 0.0
-        if response.status == _TOO_MANY:
+        if _is(Cause.RATE_LIMITED, response, call):
             wait = max(wait, wish)
         self._close(shared, wait)
         if response.status == _UNAVAILABLE:
@@ -182,3 +185,14 @@ class Asker:
             )
         self.ports.metrics.count("poll_rate_waits", source=self.name)
         await asyncio.sleep(wait)
+
+
+def _is(cause: Cause, response: Response, call: Call) -> bool:
+    """Whether an answer says this of itself, by its status or in its body."""
+    if response.status == _STATUS_OF[cause]:
+        return True
+    said = told(response, call.errors)
+    return said is not None and said.cause is cause
+
+
+_STATUS_OF = {Cause.UNAUTHENTICATED: _UNAUTHORISED, Cause.RATE_LIMITED: _TOO_MANY}

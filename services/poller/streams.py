@@ -112,7 +112,7 @@ class Stream:
         """The answer; a stop ends waiting at once, but gives a request in flight a while."""
         if self.stop.is_set():
             raise StoppedError
-        call = Call(self.name, self.stop)
+        call = Call(self.name, self.stop, self.plan.stream.answer_errors)
         asked = asyncio.create_task(self.asker.ask(request, call))
         stopped = asyncio.create_task(self.stop.wait())
         try:

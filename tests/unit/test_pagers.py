@@ -73,10 +73,10 @@ def test_unknown_settings_of_a_pager_are_errors(kind: str) -> None:
 def test_pages_are_counted_until_one_is_empty() -> None:
     of = pager(kind="page", size=2)
     first = begun(of)
-    assert of.turn(first).params == {"page": "1", "per_page": "2"}
+    assert of.turn(first).params == {"page": 1, "per_page": 2}
     second = of.after(first, seen("a")).position
     assert second is not None
-    assert of.turn(second).params == {"page": "2", "per_page": "2"}
+    assert of.turn(second).params == {"page": 2, "per_page": 2}
     assert of.after(second, seen("b", records=0)).position is None
 
 
@@ -104,7 +104,7 @@ def test_a_source_that_ignores_the_parameter_is_noticed(kind: str) -> None:
 
 def test_offsets_move_by_what_came_and_not_by_what_was_asked() -> None:
     of = pager(kind="offset", limit=100)
-    assert of.turn(begun(of)).params == {"offset": "0", "limit": "100"}
+    assert of.turn(begun(of)).params == {"offset": 0, "limit": 100}
     after = of.after({"offset": 0}, seen(records=30)).position
     assert after is not None
     assert after["offset"] == 30
@@ -136,10 +136,10 @@ def test_offsets_with_an_overlap_end_and_read_everything(
 
 def test_a_token_is_followed_until_there_is_none() -> None:
     of = pager(kind="cursor", token="/meta/next", size=5)
-    assert of.turn(begun(of)).params == {"limit": "5"}
+    assert of.turn(begun(of)).params == {"limit": 5}
     second = of.after({}, seen({"meta": {"next": "abc"}})).position
     assert second is not None
-    assert of.turn(second).params == {"limit": "5", "cursor": "abc"}
+    assert of.turn(second).params == {"limit": 5, "cursor": "abc"}
     ends: list[Any] = [{"meta": {"next": None}}, {"meta": {"next": ""}}, {"meta": {}}, {}, []]
     for end in ends:
         assert of.after(second, seen(end)).position is None
@@ -280,7 +280,7 @@ def test_windows_follow_each_other_up_to_now() -> None:
 def test_a_window_can_have_pages_and_is_complete_after_the_last() -> None:
     of = pager(kind="window", size="5d", format="epoch_seconds", pages={"kind": "page"})
     first = begun(of, Span(0, 10 * DAY))
-    assert of.turn(first).params == {"start": "0", "end": "432000", "page": "1"}
+    assert of.turn(first).params == {"start": 0, "end": 432000, "page": 1}
     step = of.after(first, seen("a"))
     assert (step.position or {})["page"]["page"] == 2
     assert step.reached is None
