@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import io
 import os
 import random
 import signal
@@ -12,15 +11,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import fastavro
 import orjson
 import pytest
 
 from schemas import avro
-from schemas.contract import Contract
 from schemas.dead_letters import dead_contract
-from services.adapters.kafka import KafkaLogReader, TopicSpec
-from tests.support.gateway_on_kafka import contract, running
+from services.adapters.kafka import TopicSpec
+from tests.support.gateway_on_kafka import contract, running, stored
 from tests.support.http import Reply, read_reply, request
 from tests.support.kafka import TestBroker
 
@@ -115,23 +112,6 @@ async def lives(broker: TestBroker, stream: str, kills: int) -> list[Sender]:
         await asyncio.to_thread(process.join)
         assert process.exitcode == 0
     return senders
-
-
-def stored(broker: TestBroker, of: Contract, id_field: str) -> Counter[str]:
-    """How often the topic has each event id."""
-    schema = fastavro.parse_schema(avro.wire_schema(of))
-    reader = KafkaLogReader(broker.client)
-    found: Counter[str] = Counter()
-    try:
-        for partition in reader.partitions(of.topic):
-            for run in reader.read(partition, *reader.bounds(partition)):
-                for value in run.values:
-                    event = fastavro.schemaless_reader(io.BytesIO((value or b"")[5:]), schema)
-                    assert isinstance(event, dict)
-                    found[event[id_field]] += 1
-    finally:
-        reader.close()
-    return found
 
 
 @pytest.mark.parametrize(
