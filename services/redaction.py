@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from html.entities import codepoint2name
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from schemas.errors import SluiceError
@@ -115,7 +115,8 @@ class Redactor:
         self._words: set[str] = set()
         self._fields: frozenset[str] = frozenset()
         self._literal: re.Pattern[str] | None = None
-        self._lock = Lock()
+        # a finaliser that the collector runs within may log, hence come in again
+        self._lock = RLock()
 
     def hide(self, secret: str) -> None:
         """From now on this text is masked, escaped and quoted ever so often too, and in base64."""

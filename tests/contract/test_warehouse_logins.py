@@ -40,8 +40,7 @@ warehouse = "w"
 role = "r"
 options = {{ host = "127.0.0.1", port = {port}, protocol = "http"{more} }}
 """
-LOGGERS = ("snowflake", "snowflake.connector")
-CORE = "snowflake.connector._core"
+LOGGERS = ("snowflake", "snowflake.connector", "snowflake.connector._core")
 Login = dict[str, Any]
 
 
@@ -123,17 +122,13 @@ def method(request: pytest.FixtureRequest) -> Method:
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    """All that a process writes, with the connector more talkative than we ever let it be.
-
-    Its native part stays as we have it: a run with it at DEBUG hung once.
-    """
+    """All that a process writes, with the connector more talkative than we ever let it be."""
     with as_before():
         stream = io.StringIO()
         logs.configure("loader", "debug", stream=stream, console=False)
-        levels = {name: logging.getLogger(name).level for name in (*LOGGERS, CORE)}
+        levels = {name: logging.getLogger(name).level for name in LOGGERS}
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.DEBUG)
-        logging.getLogger(CORE).setLevel(logging.ERROR)
         yield stream
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)

@@ -1,6 +1,7 @@
 """Our own error texts come through whole, and nothing that may be a secret does."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +91,22 @@ def test_what_may_be_a_secret_is_hidden(text: str) -> None:
     shown = Redactor().text(text)
     assert MASK in shown
     assert "hunter" not in shown.lower()
+
+
+@pytest.mark.timeout(10)
+def test_a_finaliser_that_logs_while_the_pattern_is_made_does_not_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The collector may run between any two steps, and a connection's finaliser logs."""
+    redactor = Redactor()
+    redactor.hide("s3cr3t-of-some-length")
+    compile_, said = re.compile, []
+
+    def collecting(pattern: str) -> re.Pattern[str]:
+        monkeypatch.setattr(re, "compile", compile_)
+        said.append(redactor.text("closed s3cr3t-of-some-length"))
+        return compile_(pattern)
+
+    monkeypatch.setattr(re, "compile", collecting)
+    assert redactor.text("s3cr3t-of-some-length") == MASK
+    assert said == [f"closed {MASK}"]
