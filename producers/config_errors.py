@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from schemas.contract import StreamName
 from schemas.errors import SetupError
@@ -33,6 +34,18 @@ def setup_error(
     return SetupError(found.what, where=place, remedy=found.remedy or remedy)
 
 
+def meant(name: object, known: Iterable[str]) -> str:
+    """The remedy for a name that is none of these: the nearest, or all of them."""
+    there = sorted(known)
+    near = get_close_matches(str(name), there, n=1)
+    return f"did you mean {near[0]}?" if near else f"use one of {', '.join(there)}"
+
+
+def finding(what: str, remedy: str) -> PydanticCustomError:
+    """A finding with its own remedy, for a pydantic validator to raise."""
+    return PydanticCustomError("finding", "{what}", {"what": what, "remedy": remedy})
+
+
 def two_identities(where: str) -> SetupError:
     """The error for a table that names its events in both ways; ``where`` is the table."""
     return SetupError(
@@ -55,10 +68,15 @@ def first_finding(error: ValidationError, model: type[BaseModel] | None) -> Find
         *places, name = first["loc"]
         near = get_close_matches(str(name), _fields(model, places), n=1)
         return Finding("unknown field", path, f"did you mean {near[0]}?" if near else "")
+    if first["type"] == "union_tag_invalid":
+        known = [kind.strip("' ") for kind in context["expected_tags"].split(",")]
+        what = f"{context['discriminator'].strip(chr(39))} is one of {', '.join(sorted(known))}"
+        return Finding(what, path, meant(context["tag"], known))
     if context.get("pattern") == _STREAM_PATTERN:
         given = error.errors(include_url=False)[0]["input"]
         return Finding(f"{STREAM_RULE}; found {given[:_FOUND_CHARS_MAX]!r}", path)
-    return Finding(first["msg"].removeprefix("Value error, "), path)
+    what = first["msg"].removeprefix("Value error, ")
+    return Finding(what, path, str(context.get("remedy", "")))
 
 
 def _fields(model: type[BaseModel] | None, places: Sequence[int | str]) -> list[str]:

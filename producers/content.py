@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
+from producers.config_errors import finding
 from schemas import exact_json
 from schemas.identity import event_id_of_content
 from schemas.pointers import pointer_tokens, tree_of, without
+
+_SHOWN_CHARS_MAX = 100
 
 
 def _field_pointer(text: str) -> str:
@@ -20,6 +23,17 @@ def _field_pointer(text: str) -> str:
 
 FieldPointer = Annotated[str, AfterValidator(_field_pointer)]
 """A JSON pointer (RFC 6901) to something inside a record; a number counts an array's elements."""
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, str):
+        shown = value if value.startswith("/") and len(value) <= _SHOWN_CHARS_MAX else "/sent_at"
+        raise finding("a list of JSON pointers, this is a text", f'write ["{shown}"]')
+    return value
+
+
+FieldPointers = Annotated[tuple[FieldPointer, ...], BeforeValidator(_listed)]
+"""A list of them."""
 
 
 def content_id(source: str, left_out: Sequence[str]) -> Callable[[Mapping[str, Any]], str | None]:

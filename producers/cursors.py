@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from producers.config_errors import finding
 from producers.pagers import Position, Span
 from schemas import exact_json
 
@@ -39,6 +40,16 @@ def _duration(text: str) -> str:
 
 Duration = Annotated[str, AfterValidator(_duration)]
 """A whole number and a unit: ms, s, m, h or d."""
+
+
+def _interval(text: str) -> str:
+    if duration_micros(text) <= 0:
+        raise finding("no time at all", "write a duration above zero, such as 30s or 5m")
+    return text
+
+
+Interval = Annotated[str, AfterValidator(_interval)]
+"""A duration above zero."""
 
 
 def _form(text: str) -> str:

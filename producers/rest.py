@@ -21,8 +21,8 @@ from producers.answer_errors import AnswerErrors
 from producers.auth import Auth, NoAuth, secret_params
 from producers.bodies import filled, placeholders
 from producers.config_errors import setup_error, two_identities
-from producers.content import FieldPointer
-from producers.cursors import Cursor, CursorValue, Duration, as_param, duration_micros
+from producers.content import FieldPointers
+from producers.cursors import Cursor, CursorValue, Interval, as_param, duration_micros
 from producers.exchange import Request, origin
 from producers.limits import RateHeaders
 from producers.pagers import Pager, Turn, pager_of
@@ -110,13 +110,13 @@ class RestStream(BaseModel):
         default=False,
         description="Records come in the cursor's order, so that it may advance with every page.",
     )
-    every: Duration = Field(default="60s", description="Time from the start of a run to the next.")
+    every: Interval = Field(default="60s", description="Time from the start of a run to the next.")
     event_id: Pointer | None = Field(
         default=None,
         description="JSON pointer in the record to what is unique to the event; default: from "
         "the contract's key and version, or from the record's bytes.",
     )
-    event_id_without: tuple[FieldPointer, ...] | None = Field(
+    event_id_without: FieldPointers | None = Field(
         default=None,
         description="Instead of `event_id`: the id is a hash of the record without what these "
         "JSON pointers find, such as `/fetched_at`; `[]` leaves nothing out.",
@@ -213,7 +213,7 @@ class RestSource(BaseModel):
         le=64,
         description="Requests in flight at once; streams without an answer last time share half.",
     )
-    timeout: Duration | None = Field(
+    timeout: Interval | None = Field(
         default=None, description="Longest wait for one answer; default: poller.timeout_seconds."
     )
     rate_headers: RateHeaders = Field(

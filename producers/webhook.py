@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from producers.config_errors import STREAM_RULE, setup_error, two_identities
-from producers.content import FieldPointer, content_id
+from producers.config_errors import STREAM_RULE, meant, setup_error, two_identities
+from producers.content import FieldPointers, content_id
 from producers.places import Read, stream_name, template
 from producers.plugins import find
 from producers.signatures import find_schemes
@@ -139,7 +139,7 @@ class WebhookConfig(BaseModel):
         description="The id of an event, stable over the sender's retries, such as `{/id}` or "
         "`{x-delivery}`; default: derived from key and version, or from the record's bytes.",
     )
-    event_id_without: tuple[FieldPointer, ...] | None = Field(
+    event_id_without: FieldPointers | None = Field(
         default=None,
         description="Instead of `event_id`: the id is a hash of the record without what these "
         "JSON pointers find, such as `/sent_at` or `/meta/attempt`; `[]` leaves nothing out.",
@@ -196,7 +196,7 @@ def read_config(name: str, table: Mapping[str, Any], plugins: WebhookPlugins) ->
         raise SetupError(
             f"no webhook source is of kind {config.kind!r}",
             where=f"{where}.kind",
-            remedy=f"use one of {', '.join(sorted(plugins.kinds))}",
+            remedy=meant(config.kind, plugins.kinds),
         )
     if config.event_id is not None and config.event_id_without is not None:
         raise two_identities(where)
@@ -243,12 +243,13 @@ def _verification(
     where = f"sources.{name}.verify"
     preset = plugins.presets.get(config.kind)
     table = dict(_either(config.verify, preset and preset.verify) or {})
-    scheme = plugins.schemes.get(str(table.pop("scheme", None)))
+    wanted = table.pop("scheme", None)
+    scheme = plugins.schemes.get(str(wanted))
     if scheme is None:
         raise SetupError(
             "scheme is missing or unknown",
             where=f"{where}.scheme",
-            remedy=f"use one of {', '.join(sorted(plugins.schemes))}",
+            remedy=meant(wanted, plugins.schemes),
         )
     try:
         options = scheme.options.model_validate(table)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
+from producers.config_errors import finding, meant
 from schemas.errors import SetupError
 from schemas.events import Headers
 
@@ -92,8 +93,8 @@ def pager_of(settings: object) -> object:
         return settings  # already a pager
     kind = settings.get("kind")
     if kind not in pagers():
-        msg = f"kind is one of {', '.join(sorted(pagers()))}"
-        raise ValueError(msg)
+        what = f"kind is one of {', '.join(sorted(pagers()))}"
+        raise finding(what, meant(kind, pagers()))
     return pagers()[str(kind)](**settings)
 
 

@@ -90,3 +90,46 @@ def test_a_stream_that_cannot_be_one_is_told_what_streams_are_called(tmp_path: P
     with pytest.raises(SetupError) as caught:
         load_contract(path)
     assert caught.value.what == f"stream: {what}"
+
+
+def test_a_poll_without_a_pause_is_refused() -> None:
+    for name in ("every", "timeout"):
+        stream = REST["streams"][0] | ({"every": "0s"} if name == "every" else {})
+        error = of_rest(streams=[stream], **({"timeout": "0ms"} if name == "timeout" else {}))
+        assert error.where.endswith(f".{name}")
+        assert error.what == "no time at all"
+        assert error.remedy == "write a duration above zero, such as 30s or 5m"
+
+
+def test_a_misspelt_kind_is_told_with_the_nearest() -> None:
+    def of_stream(**more: Any) -> SetupError:
+        return of_rest(streams=[REST["streams"][0] | more])
+
+    error = of_stream(pager={"kind": "ofset"})
+    assert error.what == "kind is one of cursor, link, next_url, offset, page, window"
+    assert (error.remedy, error.where) == (
+        "did you mean offset?",
+        "sluice.toml: sources.shop.streams.0.pager",
+    )
+    window = {"kind": "window", "pages": {"kind": "curser"}}
+    assert of_stream(pager=window).remedy == "did you mean cursor?"
+    assert of_stream(pager={"kind": "zzz"}).remedy.startswith("use one of cursor, link")
+    error = of_rest(auth={"kind": "barer", "token": "env:A"})
+    assert error.what.startswith("kind is one of api_key, basic, bearer, none, oauth2")
+    assert (error.remedy, error.where) == (
+        "did you mean bearer?",
+        "sluice.toml: sources.shop.auth",
+    )
+    assert of_webhook(verify={"scheme": "hmca"}).remedy == "did you mean hmac?"
+    assert of_webhook(kind="githb").remedy == "did you mean github?"
+
+
+def test_a_single_pointer_is_told_to_be_a_list() -> None:
+    for error in (
+        of_rest(streams=[REST["streams"][0] | {"event_id_without": "/x"}]),
+        of_webhook(event_id_without="/x"),
+    ):
+        assert error.where.endswith("event_id_without")
+        assert error.what == "a list of JSON pointers, this is a text"
+        assert error.remedy == 'write ["/x"]'
+    assert of_webhook(event_id_without="sent at").remedy == 'write ["/sent_at"]'
