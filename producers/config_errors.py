@@ -91,7 +91,7 @@ def _fields(model: type[BaseModel] | None, places: Sequence[int | str]) -> list[
         ]
         tagged = [one for one in models if _kind(one) == place]
         if found or tagged:  # else an index or a key, which leads to the same models
-            models = [below for annotation in found for below in _models(annotation)] or tagged
+            models = [below for annotation in found for below in models_in(annotation)] or tagged
     return [
         field.alias or name
         for one in models
@@ -105,8 +105,9 @@ def _kind(model: type[BaseModel]) -> object:
     return field.default if field is not None else None
 
 
-def _models(annotation: Any) -> Iterable[type[BaseModel]]:  # noqa: ANN401 - any annotation
+def models_in(annotation: Any) -> Iterable[type[BaseModel]]:  # noqa: ANN401 - any annotation
+    """The models that an annotation names, inside unions and lists too."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
-        yield from _models(part)
+        yield from models_in(part)

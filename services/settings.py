@@ -5,6 +5,8 @@ The only place that reads the environment. Every field has a description, from w
 """
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,13 +15,15 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 from typing_extensions import override
 
-from producers.config_errors import first_finding
+from producers.config_errors import first_finding, models_in
 from schemas.compatibility import Compatibility
 from schemas.errors import SetupError
+from services.environment import PREFIX, require_known, variable_of
 from services.secrets import SecretName, resolve
 
 FILE = "sluice.toml"
@@ -312,18 +316,44 @@ class Settings(BaseSettings):
         return resolve(name, dict(os.environ), self.root)
 
 
+def _paths() -> Iterator[str]:
+    """Every setting, with the tables that it is in."""
+    for name, info in Settings.model_fields.items():
+        if not info.exclude:
+            yield name
+            for table in models_in(info.annotation):
+                for below, field in table.model_fields.items():
+                    yield f"{name}.{field.alias or below}"
+
+
 def load(root: Path) -> Settings:
-    """The settings of the project folder ``root``. Raises SetupError naming field and remedy."""
+    """The settings of the project folder ``root``. Raises SetupError naming field and remedy.
+
+    What an environment variable has set is told with its name.
+    """
+    file = root / FILE
+    text = file.read_text(errors="replace") if file.is_file() else ""
+    require_known(os.environ, _paths(), text)
     try:
         return Settings(root=root.resolve())
     except ValidationError as error:
         found = first_finding(error, Settings)
+        variable = variable_of(found.path, os.environ)
+        place = f"{file}: {found.path}" if found.path else str(file)
         raise SetupError(
             found.what,
-            where=f"{root / FILE}: {found.path}" if found.path else str(root / FILE),
+            where=f"environment variable {variable}" if variable else place,
             remedy=found.remedy or "see docs/reference/settings.md for the fields and their forms",
+        ) from None
+    except SettingsError as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        variable = variable_of(field[1] if field else "", os.environ)
+        raise SetupError(
+            "not the JSON that a table or a list takes",
+            where=f"environment variable {variable or PREFIX + '*'}",
+            remedy="write JSON, or set single fields, such as SLUICE_LOADER__LANES=4",
         ) from None
     except ValueError as error:  # TOML that cannot be parsed
         raise SetupError(
-            f"not valid TOML: {error}", where=str(root / FILE), remedy="mend the file's syntax"
+            f"not valid TOML: {error}", where=str(file), remedy="mend the file's syntax"
         ) from None
