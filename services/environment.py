@@ -9,7 +9,9 @@ from schemas.errors import SetupError
 PREFIX, SEPARATOR = "SLUICE_", "__"
 OTHERS = frozenset({"SLUICE_FOLDER"})
 """Variables that are read elsewhere: the option ``--project``."""
-_OF_KUBERNETES = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
+_OF_KUBERNETES = re.compile(
+    r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+)=.*|\w+_PORT=\w+://.*"
+)
 _NEAR, _FAR = 0.9, 0.6
 
 
@@ -28,7 +30,7 @@ def require_known(environ: Mapping[str, str], paths: Iterable[str], toml: str) -
         section, separator, _ = upper.removeprefix(PREFIX).partition(SEPARATOR)
         if not upper.startswith(PREFIX) or name in toml or upper in OTHERS:
             continue
-        if f"{PREFIX}{section}" in sections or _OF_KUBERNETES.fullmatch(upper):
+        if f"{PREFIX}{section}" in sections or _OF_KUBERNETES.fullmatch(f"{upper}={environ[name]}"):
             continue
         near = get_close_matches(upper, known, n=1, cutoff=_FAR if separator else _NEAR)
         if separator or near:

@@ -1,7 +1,7 @@
 """``sluice dead``: what was rejected, why, and the bytes as they came."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,7 +10,9 @@ import orjson
 import typer
 from rich.text import Text
 
+from producers.config_errors import meant
 from schemas import avro, exact_json
+from schemas.contract import DEAD_SUFFIX
 from schemas.dead_letters import TABLE
 from schemas.errors import RejectReason, SetupError, SluiceError
 from schemas.sql import Value, literal, timestamp
@@ -85,6 +87,7 @@ def list_command(  # noqa: PLR0913 - one argument an option
     def run(opened: Project) -> ExitCode:
         chosen = Filter(stream, reason, micros_of(since, opened.clock))
         rows = listed(opened, chosen, limit + 1)
+        require_stream(opened, stream, rows)
         if as_json:
             print_json(rows[:limit])
         else:
@@ -108,6 +111,7 @@ def count_command(
 
     def run(opened: Project) -> ExitCode:
         rows = counted(opened, Filter(stream, reason, micros_of(since, opened.clock)))
+        require_stream(opened, stream, rows)
         if as_json:
             print_json(rows)
         else:
@@ -147,6 +151,21 @@ def listed(project: Project, chosen: Filter, limit: int) -> list[dict[str, Any]]
         "SELECT _ID AS ID, STREAM, STAGE, REASON, PATH, DETAIL, _RECEIVED_AT AS RECEIVED_AT, "
         f"ATTEMPT, EVENT_ID, FINGERPRINT FROM {TABLE}{chosen.where} "
         f"ORDER BY _RECEIVED_AT DESC, _ID LIMIT {literal(limit)}",
+    )
+
+
+def require_stream(project: Project, stream: str | None, rows: Sequence[object]) -> None:
+    """Raises SetupError where nothing was found of a stream that there is not.
+
+    Streams without a contract may have dead letters, so what was found is shown in any case.
+    """
+    if stream is None or rows or stream in project.streams:
+        return
+    there = [name for name in project.streams if not name.endswith(DEAD_SUFFIX)]
+    raise SetupError(
+        f"there is no stream {stream}, and no dead letter of one",
+        where="--stream",
+        remedy=meant(stream, there) if there else "`sluice init` shows how to declare one",
     )
 
 

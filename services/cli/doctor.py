@@ -24,7 +24,9 @@ _COLORS = {Level.FINE: "green", Level.WARNING: "yellow", Level.FAILED: "bold red
 def doctor(project: Folder = HERE, *, as_json: AsJson = False) -> None:
     """Check settings, secrets, contracts, broker, registry and warehouse before a start.
 
-    Ends with 1 where something fails; warnings do not count. Changes nothing.
+    Ends with 1 where something fails; warnings do not count. Changes nothing; where the settings
+    name no broker or warehouse, the embedded ones are started for as long as it takes, unless
+    they run already.
     """
 
     def run() -> ExitCode:

@@ -1,6 +1,7 @@
 """A supervised child process: started, probed, restarted with backoff, stopped."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Self
 import structlog
 
 from schemas.errors import SetupError
+from services.exit_codes import ExitCode
 
 GUARD = Path(__file__).with_name("guard.py")
 LOG_BYTES_MAX = 10_000_000  # a longer log is moved to NAME.log.1 at the next start
@@ -23,6 +25,10 @@ PROBE_SECONDS = 0.1
 BACKOFF_SECONDS = 0.5
 BACKOFF_SECONDS_MAX = 30.0
 SETTLED_SECONDS = 60.0  # a child that ran this long starts again without a growing delay
+
+
+_TOLD = frozenset({ExitCode.SETUP, ExitCode.UNREACHABLE, ExitCode.BUG})
+"""How our own commands end whose last log line is their error."""
 
 
 def always() -> bool:
@@ -38,6 +44,18 @@ def ending(code: int) -> str:
         return signal.Signals(-code).name
     except ValueError:  # a real-time signal
         return f"signal {-code}"
+
+
+def last_error(text: str) -> dict[str, str]:
+    """What, where and remedy of the last error among our own log lines; else nothing."""
+    for line in reversed(text.splitlines()):
+        with contextlib.suppress(ValueError):
+            found = json.loads(line)
+            if isinstance(found, dict) and found.get("level") in {"error", "critical"}:
+                said = str(found.get("what") or found.get("event"))
+                rest = {name: str(found[name]) for name in ("where", "remedy") if found.get(name)}
+                return {"error": said, **rest}
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +211,13 @@ class Process:
             self.restarts += 1
             if time.monotonic() - began > SETTLED_SECONDS:
                 delay = BACKOFF_SECONDS
-            self._log().warning("a process died", ended=ending(code), wait_seconds=delay)
+            self._tell_death(code, delay)
             self._stopping.wait(delay)
             delay = min(delay * 2, BACKOFF_SECONDS_MAX)
+
+    def _tell_death(self, code: int, delay: float) -> None:
+        said = last_error(self._last_words) if code in _TOLD else {}
+        self._log().warning("a process died", ended=ending(code), wait_seconds=delay, **said)
 
     def _log(self) -> structlog.stdlib.BoundLogger:
         log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

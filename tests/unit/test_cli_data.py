@@ -4,12 +4,14 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from producers.encode import StreamEncoder
 from schemas.avro import wire_schema
@@ -18,11 +20,19 @@ from schemas.errors import RejectReason, SetupError
 from schemas.events import Incoming
 from services.adapters.registry import FileRegistry
 from services.bootstrap import Project, read_project
+from services.cli import app as cli
 from services.cli import dead, sql
 from services.cli.init import write_project
 from services.cli.since import micros_of
 from services.cli.sql import Wanted, answered
+from services.exit_codes import ExitCode
 from services.project import load_contract
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_project(tmp_path / "shop")
+    return tmp_path / "shop"
 
 
 @dataclass(frozen=True)
@@ -207,3 +217,28 @@ class Fixed:
 
     def sleep(self, seconds: float) -> None:
         raise NotImplementedError
+
+
+def test_a_stream_that_there_is_not_is_told_with_the_nearest_unless_it_has_dead_letters(
+    folder: Path,
+) -> None:
+    project = read_project(folder)
+    for rows, stream in (([], None), ([], "shop.orders"), ([{}], "shop.strange")):
+        dead.require_stream(project, stream, rows)
+    with pytest.raises(SetupError) as caught:
+        dead.require_stream(project, "shop.ordres", [])
+    assert caught.value.what.startswith("there is no stream shop.ordres")
+    assert (caught.value.where, caught.value.remedy) == ("--stream", "did you mean shop.orders?")
+
+
+@pytest.mark.parametrize("command", ["list", "count"])
+def test_dead_refuses_an_unknown_stream_with_the_exit_code_of_the_others(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("listed", "counted"):
+        monkeypatch.setattr(dead, name, lambda *_: [])
+    monkeypatch.setattr(cli, "open_project", lambda root: nullcontext(read_project(root)))
+    arguments = ["dead", command, "--stream", "shop.ordres", "-C", str(folder)]
+    done = CliRunner().invoke(cli.declared(), arguments)
+    assert done.exit_code == ExitCode.SETUP
+    assert "did you mean shop.orders?" in done.stderr

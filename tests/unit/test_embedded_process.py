@@ -1,5 +1,6 @@
 """Supervised children, with real ones."""
 
+import json
 import os
 import signal
 import subprocess
@@ -107,6 +108,37 @@ def test_a_death_and_a_restart_are_a_log_line_each_and_a_stop_is_none(
     died = {"event": "a process died", "log_level": "warning", "ended": ended, "wait_seconds": 0.1}
     again = {"event": "a process was started again", "log_level": "info", "pid": pid}
     assert lines == [same | died, same | again]
+
+
+ERROR = {
+    "event": "the setup has to change",
+    "level": "error",
+    "what": "no broker",
+    "where": "sluice.toml: kafka",
+    "remedy": "start one",
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "end", "told"),
+    [
+        (3, "print('bye')", {"error": "no broker", "where": ERROR["where"], "remedy": "start one"}),
+        (1, "print('bye')", {}),  # not the way of our own commands: that error may be older
+    ],
+)
+def test_the_error_that_one_of_ours_ended_with_is_told(
+    code: int, end: str, told: dict[str, str], tmp_path: Path
+) -> None:
+    structlog.reset_defaults()
+    info = {"event": "begun", "level": "info"}
+    lines_of = "\n".join(f"print({json.dumps(line)!r})" for line in (info, ERROR, info))
+    child = Process(spec(tmp_path, f"{lines_of}\n{end}\nraise SystemExit({code})"))
+    with capture_logs() as lines:
+        child.launch()
+        assert eventually(lambda: lines)
+        child.stop()
+    found = {name: lines[0][name] for name in ("error", "where", "remedy") if name in lines[0]}
+    assert (lines[0]["ended"], found) == (f"exit code {code}", told)
 
 
 def test_restarts_wait_longer_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ def folder(tmp_path: Path) -> Path:
         ("SLUICE_LOG_LEVL", "debug", ("belongs to no setting", "mean SLUICE_LOG_LEVEL?")),
         ("SLUICE_LOADER_LANES", "3", ("belongs to no setting", "mean SLUICE_LOADER__LANES?")),
         ("sluice_kafak__nodes", "3", ("belongs to no setting", "mean SLUICE_KAFKA__NODES?")),
+        ("SLUICE_GATEWAY_PORT", "8080", ("belongs to no setting", "mean SLUICE_GATEWAY__PORT?")),
         ("SLUICE_LOADER__LANS", "3", ("unknown field", "did you mean lanes?")),
         ("SLUICE_LOADER__LANES", "many", ("valid integer", "docs/reference/settings.md")),
         ("SLUICE_KAFKA__OPTIONS", '{"a": [1]}', ("valid", "docs/reference/settings.md")),
@@ -52,6 +53,7 @@ def test_a_variable_that_is_wrong_is_told_with_its_name(
         "SLUICE_SERVICE_HOST",
         "SLUICE_GATEWAY_SERVICE_PORT_HTTP",
         "SLUICE_PORT",
+        "SLUICE_GATEWAY_PORT",  # of a service that is called sluice-gateway
         "SLUICE_TEST_SNOWFLAKE",
         "SLUICE_SNOWFLAKE_TOKEN",  # the settings mention it
         "SLUICE_LOADER_PORT_9103_TCP_ADDR",
