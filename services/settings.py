@@ -115,7 +115,11 @@ class Snowflake(Section):
         default_factory=dict,
         description="Further arguments of snowflake.connector.connect, such as host or proxy_host.",
     )
-    query_tag: str = Field(default="sluice", description="QUERY_TAG of every statement.")
+    query_tag: str = Field(
+        default="sluice",
+        description="QUERY_TAG of every statement; those of a load are JSON with topic and "
+        "table, and with this in it.",
+    )
     network_timeout_seconds: int = Field(
         default=60, ge=1, description="Longest wait for one answer, retries included."
     )

@@ -9,7 +9,9 @@ import snowflake.connector
 from snowflake.connector import errors
 
 from schemas.errors import TransientError
+from schemas.sql import literal
 from services.adapters.snowflake.errors import lost_connection, translated
+from services.adapters.snowflake.tags import tag_of
 
 NO_DETECTION = "SNOWFLAKE_DISABLE_PLATFORM_DETECTION"
 ROWS_AT_ONCE = 1_000
@@ -57,6 +59,16 @@ class Session:
         self._arguments = arguments
         self._record = record
         self._connection: Any = None
+        self._about: Mapping[str, str] = {}
+        self._configured = ""  # QUERY_TAG that the connection was opened with
+        self._tag = ""  # and that it has now
+
+    def about(self, about: Mapping[str, str]) -> None:
+        """What the next statements are for, in their QUERY_TAG; nothing: the configured one.
+
+        It is set with the next statement, on another connection too, and only where it differs.
+        """
+        self._about = about
 
     def run(self, statement: str, doing: str, *, first: bool = False) -> Answer:
         """Run one statement. Raises TransientError or SetupError; the connection is gone then.
@@ -65,7 +77,6 @@ class Session:
         connection turns out to be gone, it is then run on a new one.
         """
         reused = first and self._connection is not None
-        self._record(statement)
         try:
             return self._run(statement)
         except errors.Error as error:
@@ -79,10 +90,9 @@ class Session:
 
     def parts(self, statement: str, doing: str) -> Iterator[Part]:
         """The same, a few rows at a time: at least one part, for the columns. Raises as run."""
-        self._record(statement)
         try:
             with self._connected().cursor() as cursor:
-                cursor.execute(statement)
+                self._execute(cursor, statement)
                 found = cursor.description or ()
                 columns = tuple(str(column[0]).lower() for column in found)
                 json = frozenset(n for n, column in enumerate(found) if column[1] in JSON_TYPES)
@@ -119,15 +129,28 @@ class Session:
 
     def _run(self, statement: str) -> Answer:
         with self._connected().cursor() as cursor:
-            cursor.execute(statement)
+            self._execute(cursor, statement)
             columns = tuple(str(column[0]).lower() for column in cursor.description or ())
             rows = tuple(cursor.fetchall())
             touched = cursor.rowcount if cursor.rowcount is not None else 0
             return Answer(columns, rows, max(touched, 0), cursor.sfqid)
 
+    def _execute(self, cursor: Any, statement: str) -> None:  # noqa: ANN401 - see below
+        tag = tag_of(self._configured, self._about)
+        if tag != self._tag:
+            change = f"ALTER SESSION SET QUERY_TAG = {literal(tag)}"
+            self._record(change)
+            cursor.execute(change)
+            self._tag = tag
+        self._record(statement)
+        cursor.execute(statement)
+
     def _connected(self) -> Any:  # noqa: ANN401 - the connector has no types
         if self._connection is None:
             # for its telemetry it would ask the metadata services of three clouds where it runs
             os.environ.setdefault(NO_DETECTION, "true")  # noqa: TID251 - there is no other switch
-            self._connection = snowflake.connector.connect(**self._arguments())
+            arguments = self._arguments()
+            self._connection = snowflake.connector.connect(**arguments)
+            self._configured = str(arguments.get("session_parameters", {}).get("QUERY_TAG", ""))
+            self._tag = self._configured
         return self._connection

@@ -51,6 +51,7 @@ class SnowflakeWarehouse:
         """
         if not starts:
             return {}
+        self._session.about({})
         sql = ledger.topic_ids_select(starts)
         ids = ledger.read_topic_ids(self._run(sql, "claim", first=True).dicts())
         self._run("BEGIN", first=True)
@@ -72,6 +73,7 @@ class SnowflakeWarehouse:
         The fence comes last, so that its lock is short. Whatever fails, the transaction is rolled
         back and the connection dropped.
         """
+        self._session.about({"topic": plan.topic, "table": plan.table})
         began = self._clock.monotonic()
         file = self._put(plan) if plan.rows else NO_FILE
         self._run("BEGIN", first=True)
@@ -88,14 +90,17 @@ class SnowflakeWarehouse:
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, by lower-case column name."""
+        self._session.about({})
         return self._run(sql, "query", first=True).dicts()
 
     def parts(self, sql: str) -> Iterator[Part]:
         """The rows of any statement, a few at a time: at least one part, for the columns."""
+        self._session.about({})
         return self._session.parts(sql, "query")
 
     def execute(self, sql: str) -> int:
         """One statement outside a transaction; the number of rows that it touched."""
+        self._session.about({})
         return self._run(sql).touched
 
     def ensure_ledger(self) -> None:
@@ -111,6 +116,7 @@ class SnowflakeWarehouse:
 
     def remove_staged(self, files: Iterable[str]) -> None:
         """Delete staged files, each as ``directory/file`` within the stage."""
+        self._session.about({})
         for file in files:
             self._run(f"REMOVE @{ledger.STAGE}/{file}")
 
