@@ -15,6 +15,7 @@ from schemas.telemetry import Hop
 
 NOTHING = Counts(0, 0, 0, 0)
 DAYS_AHEAD_MAX = 7  # a business date further in the future is a mistake of its source
+DAYS_BEHIND_MAX = 3  # one longer past is a backfill's: nobody waits for its end, larger files do
 _EPOCH = dt.date(1970, 1, 1)
 _DAY = 86_400_000_000  # microseconds
 
@@ -155,11 +156,12 @@ def latest_date(before: dt.date | None, judged: Judged, now: int) -> dt.date | N
     """The stream's watermark after a poll: the latest business date seen, of ``before`` and these.
 
     Dates more than a week ahead of ``now`` (microseconds) are passed over, or one of them would
-    hold the watermark for years.
+    hold the watermark for years; so are those of the past, which would cut a backfill by date.
     """
-    limit = _EPOCH + dt.timedelta(days=now // _DAY + DAYS_AHEAD_MAX)
+    today = _EPOCH + dt.timedelta(days=now // _DAY)
+    first = today - dt.timedelta(days=DAYS_BEHIND_MAX)
     dates = judged.business_dates["date"]
-    seen = dates.filter(dates <= limit).max()
+    seen = dates.filter(dates.is_between(first, today + dt.timedelta(days=DAYS_AHEAD_MAX))).max()
     if not isinstance(seen, dt.date):
         return before
     return seen if before is None else max(before, seen)

@@ -118,6 +118,8 @@ def test_the_watermark_is_the_latest_date_that_is_no_mistake() -> None:
     week = 7 * 86_400_000_000
     assert latest_date(None, found, now - week) == first  # the second is eight days ahead
     assert latest_date(None, found, now - 2 * week) is None
+    assert latest_date(None, found, now + week // 2) == second
+    assert latest_date(first, found, now + week) == first  # a backfill's
     assert latest_date(first, judged(run_of(P0, [None], 0)), now) == first
 
 
