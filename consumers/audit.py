@@ -1,5 +1,6 @@
 """Gathers what log and warehouse say, and proves that the books balance."""
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consumers import books, ledger
-from consumers.books import Books, Entry, Finding, PartitionFacts, Rows, Totals
+from consumers.books import Books, Entry, Finding, PartitionFacts, Rows, Share, Totals
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import Stage, TransientError
@@ -18,6 +19,7 @@ from schemas.ports import LogReader, Warehouse
 from schemas.sql import identifier, literal
 
 SNAPSHOT_TRIES = 20
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 Progress = Callable[[str, int], None]
 """Takes a topic and how many of its messages were read since the last call."""
 
@@ -91,7 +93,7 @@ def _snapshot(warehouse: Warehouse) -> _Snapshot:
     offsets_sql = f"SELECT TOPIC, PART, NEXT_OFFSET FROM {ledger.OFFSETS}"
     ledger_sql = (
         "SELECT BATCH, TOPIC, PART, FIRST_OFFSET, NEXT_OFFSET, EVENTS, LOADED, DUPLICATES, DEAD, "
-        f"TARGET_TABLE FROM {ledger.LEDGER} ORDER BY TOPIC, PART, FIRST_OFFSET"
+        f"TARGET_TABLE, COMMITTED_AT FROM {ledger.LEDGER} ORDER BY TOPIC, PART, FIRST_OFFSET"
     )
     for _ in range(SNAPSHOT_TRIES):
         rows = warehouse.rows(offsets_sql)
@@ -124,7 +126,13 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         loaded=int(row["loaded"]),
         duplicates=int(row["duplicates"]),
         dead=int(row["dead"]),
+        committed_at=_micros(row["committed_at"]),
     )
+
+
+def _micros(moment: dt.datetime) -> int:
+    """Of a TIMESTAMP_NTZ, which the ledger writes in UTC."""
+    return (moment.replace(tzinfo=dt.UTC) - EPOCH) // dt.timedelta(microseconds=1)
 
 
 def _scan(ports: AuditPorts, partition: Partition, snapshot: _Snapshot) -> _Scan:
@@ -270,7 +278,7 @@ def _books(
     facts: Sequence[PartitionFacts],
     dead: _Dead,
 ) -> Books:
-    by_stream: dict[str, Totals] = {}
+    shares: dict[Share, Totals] = {}
     findings = [finding for each in facts for finding in books.check(each)]
     notes = []
     for each in facts:
@@ -281,13 +289,21 @@ def _books(
                 f"{topic}/{each.partition.number}: {past} ranges are past the log's retention"
             )
         if not topic.endswith(DEAD_SUFFIX):
-            by_stream[topic] = by_stream.get(topic, Totals()) + books.totals_of(each)
-    for stream in by_stream:
+            shares |= books.shares_of(each)
+    topics = dict.fromkeys(each.partition.topic for each in facts)
+    streams = [topic for topic in topics if not topic.endswith(DEAD_SUFFIX)]
+    for stream in streams:
         refused = dead.before_log.get(stream, 0)
         repeats = dead.before_log_repeated.get(stream, 0)
-        by_stream[stream] += Totals(accepted=refused + repeats, duplicate=repeats, dead=refused)
-    total = sum(by_stream.values(), Totals())
-    return Books(total, by_stream, findings, notes)
+        if refused + repeats:
+            shares[Share(stream, None, None)] = Totals(
+                accepted=refused + repeats, duplicate=repeats, dead=refused
+            )
+    by_stream = {
+        stream: books.summed(t for share, t in shares.items() if share.stream == stream)
+        for stream in streams
+    }
+    return Books(books.summed(by_stream.values()), by_stream, findings, notes, shares)
 
 
 def _doubled(snapshot: _Snapshot) -> Iterator[Finding]:

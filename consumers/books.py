@@ -3,12 +3,14 @@
 Pure: facts in, findings out. ``accepted = loaded + duplicate + dead + in flight``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from typing_extensions import override
 
 from schemas.events import Partition
+
+HOUR = 3_600_000_000  # microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Entry:
     loaded: int
     duplicates: int
     dead: int
+    committed_at: int = 0  # microseconds since the epoch, UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +103,28 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What one entry of the books is about."""
+
+    stream: str
+    partition: int | None  # None: refused before the log, hence on no partition
+    hour: int | None  # of the commit, in hours since the epoch (UTC); None: in flight, or refused
+
+    @property
+    def source(self) -> str:
+        """The stream's: streams are called ``<source>.<stream>``."""
+        return self.stream.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
 class Books:
-    """The verdict over all partitions."""
+    """The verdict over all partitions; ``shares`` are what the totals are made of."""
 
     totals: Totals
     by_stream: Mapping[str, Totals]
     findings: Sequence[Finding] = field(default_factory=list)
     notes: Sequence[str] = field(default_factory=list)  # explained, such as ranges past retention
+    shares: Mapping[Share, Totals] = field(default_factory=dict)
 
     @property
     def balanced(self) -> bool:
@@ -125,25 +143,32 @@ def check(facts: PartitionFacts) -> list[Finding]:
     return [*_chain(facts), *_entries(facts), *_strangers(facts)]
 
 
-def totals_of(facts: PartitionFacts) -> Totals:
-    """A partition's share of the books; what the log has forgotten is taken from the ledger."""
-    forgotten = sum(
-        entry.events
-        for entry, seen in zip(facts.entries, facts.seen, strict=True)
-        if entry.first < facts.log_start and seen < entry.events
-    )
-    kept = sum(
-        seen
-        for entry, seen in zip(facts.entries, facts.seen, strict=True)
-        if not (entry.first < facts.log_start and seen < entry.events)
-    )
-    return Totals(
-        accepted=forgotten + kept + facts.in_flight,
-        loaded=sum(e.loaded for e in facts.entries),
-        duplicate=sum(e.duplicates for e in facts.entries),
-        dead=sum(e.dead for e in facts.entries),
-        in_flight=facts.in_flight,
-    )
+def shares_of(facts: PartitionFacts) -> dict[Share, Totals]:
+    """A partition's part of the books, by the hour of the commits; in flight by itself.
+
+    What the log has forgotten is taken from the ledger.
+    """
+    found: dict[Share, Totals] = {}
+    stream, number = facts.partition
+    for entry, seen in zip(facts.entries, facts.seen, strict=True):
+        forgotten = entry.first < facts.log_start and seen < entry.events
+        share = Share(stream, number, entry.committed_at // HOUR)
+        found[share] = found.get(share, Totals()) + Totals(
+            accepted=entry.events if forgotten else seen,
+            loaded=entry.loaded,
+            duplicate=entry.duplicates,
+            dead=entry.dead,
+        )
+    if facts.in_flight:
+        found[Share(stream, number, None)] = Totals(
+            accepted=facts.in_flight, in_flight=facts.in_flight
+        )
+    return found
+
+
+def summed(parts: Iterable[Totals]) -> Totals:
+    """All of them together."""
+    return sum(parts, Totals())
 
 
 def _chain(facts: PartitionFacts) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ load commits whole or not at all, epochs fence, and faults strike where a test p
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -49,6 +49,7 @@ class LedgerRow:
     table: str
     file: str | None
     range: OffsetRange
+    committed_at: int = 0  # microseconds since the epoch, UTC
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class WarehouseState:
     faults: list[WarehouseFault] = field(default_factory=list)
     refused: dict[str, pl.Expr] = field(default_factory=dict)  # by table: rows it does not take
     lock: threading.Lock = field(default_factory=threading.Lock)
+    now: Callable[[], int] = lambda: 0  # microseconds since the epoch, for the ledger's times
 
     def table(self, name: str) -> pl.DataFrame:
         """All rows of a table; empty for one that has none."""
@@ -173,7 +175,8 @@ class MemoryWarehouse:
             self.state.tables.setdefault(plan.table, []).append(loaded)
         for span in plan.ranges:
             file = plan.file if plan.rows else None
-            self.state.ledger.append(LedgerRow(plan.batch, plan.table, file, span))
+            row = LedgerRow(plan.batch, plan.table, file, span, self.state.now())
+            self.state.ledger.append(row)
             self.state.offsets[span.partition] = Claim(span.epoch, span.after)
 
     def _effect(self, step: Step, plan: LoadPlan, *values: object) -> None:
@@ -200,12 +203,16 @@ class MemoryWarehouse:
     def _ledger(self) -> pl.DataFrame:
         texts = ("BATCH", "TARGET_TABLE", "FILE", "TOPIC_ID", "TOPIC")
         numbers = ("PART", "FIRST_OFFSET", "NEXT_OFFSET", "EVENTS", "LOADED", "DUPLICATES", "DEAD")
-        schema = dict.fromkeys(texts, pl.String) | dict.fromkeys((*numbers, "EPOCH"), pl.Int64)
+        schema: dict[str, Any] = dict.fromkeys(texts, pl.String) | dict.fromkeys(
+            (*numbers, "EPOCH"), pl.Int64
+        )
+        schema["COMMITTED_AT"] = pl.Datetime("us")
         rows = [
             (
                 *(row.batch, row.table, row.file, row.range.topic_id, *row.range.partition),
                 *(row.range.first, row.range.after, row.range.events, row.range.loaded),
                 *(row.range.duplicates, row.range.dead, row.range.epoch),
+                row.committed_at,
             )
             for row in self.state.ledger
         ]

@@ -167,7 +167,7 @@ class World:
         self.broker.create_topic(STREAM, self.partitions)
         self.broker.create_topic(STREAM + ".dead")
         self.broker.create_topic("sluice.batches")
-        self.account = WarehouseState(journal=self.journal)
+        self.account = WarehouseState(journal=self.journal, now=self.clock.now)
         for contract in (CONTRACT, dead_contract(STREAM)):
             self.account.tables[contract.table_name] = [empty_table(contract)]
         self.disk = MemoryStores()
