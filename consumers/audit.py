@@ -1,29 +1,23 @@
 """Gathers what log and warehouse say, and proves that the books balance."""
 
-import datetime as dt
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from consumers import audit_tables as tables
 from consumers import books, ledger
-from consumers.books import Books, Entry, Finding, PartitionFacts, Rows, Share, Totals
+from consumers.audit_tables import Snapshot, Tables
+from consumers.books import Books, Finding, PartitionFacts, Share, Totals
+from consumers.proved import NOTHING, Letters, Proved
 from schemas.contract import DEAD_SUFFIX, Contract
-from schemas.dead_letters import TABLE as DEAD_LETTERS
-from schemas.errors import Stage, TransientError
+from schemas.errors import Stage
 from schemas.events import Partition
 from schemas.ports import LogReader, Warehouse
-from schemas.sql import identifier, literal
 
-SNAPSHOT_TRIES = 20
-EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 Progress = Callable[[str, int], None]
 """Takes a topic and how many of its messages were read since the last call."""
-
-NOWHERE = Partition("?", -1)  # of rows without lineage
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +29,6 @@ class AuditPorts:
     progress: Progress = lambda _topic, _count: None
 
 
-@dataclass(slots=True)
-class _Dead:
-    """The dead letters: rejected by a loader, by coordinates, or before the log, by count."""
-
-    coordinates: dict[Partition, npt.NDArray[np.int64]] = field(default_factory=dict)
-    before_log: dict[str, int] = field(default_factory=dict)  # by stream: distinct ones
-    before_log_repeated: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """Ledger and offsets at one moment."""
-
-    entries: Mapping[Partition, list[Entry]]
-    next_offsets: Mapping[Partition, int]
-    doubled: frozenset[Partition]  # with more than one row of offsets
-
-
 @dataclass(frozen=True, slots=True)
 class _Scan:
     """A partition of the log, counted."""
@@ -62,92 +38,90 @@ class _Scan:
     seen: list[int]
     before: int
     in_flight: int
-    keys: list[str]  # of dead letter topics only: every message's
-    keys_in_flight: list[str]
+    keys: list[str]  # of dead letter topics only: of messages that are loaded
+    keys_in_flight: list[str]  # and of those that are not
+
+
+@dataclass(frozen=True, slots=True)
+class _Dead:
+    """The dead letters: rejected by a loader, by coordinates, or before the log, by stream."""
+
+    coordinates: Mapping[Partition, npt.NDArray[np.int64]]
+    letters: Mapping[str, Letters]
+    in_flight: Mapping[str, list[str]] = field(default_factory=dict)  # keys of refused ones
 
 
 def audit_once(ports: AuditPorts, streams: Mapping[str, Contract]) -> Books:
-    """Prove the books of all streams, while loaders may go on.
+    """Prove the books of all streams, while loaders may go on. Raises as :func:`audit_since`."""
+    return audit_since(ports, streams, NOTHING)[0]
+
+
+def audit_since(
+    ports: AuditPorts, streams: Mapping[str, Contract], proved: Proved
+) -> tuple[Books, Proved]:
+    """Prove what is new since ``proved``; the books of all there is, and where audits stand now.
+
+    With :data:`NOTHING` everything is new. Otherwise ledger rows and log are read from where
+    they were proved on, and the tables for batches that are new: damage to what was proved
+    before stays unseen. ``Books.shares`` are those of what was read.
 
     The order matters: 1. ledger and offsets, at one moment; 2. the log, up to its end; 3. the
-    tables, where batches that are newer than 1. are looked up again. Raises TransientError and
+    tables, where batches that are newer than 1. are left out. Raises TransientError and
     SetupError as the ports do.
     """
-    snapshot = _snapshot(ports.warehouse)
+    known = tables.snapshot(ports.warehouse, proved.after)
     scans = {
-        partition: _scan(ports, partition, snapshot)
+        partition: _scan(ports, partition, known, proved)
         for topic in streams
         for partition in ports.reader.partitions(topic)
     }
-    rows = _rows(ports.warehouse, {c.table_name for c in streams.values()})
-    rows = _without_newer(ports.warehouse, rows, snapshot)
-    dead = _dead_letters(ports.warehouse, scans)
-    facts = [_facts(p, scan, snapshot, rows, dead) for p, scan in scans.items()]
-    found = _books(facts, dead)
-    others = (*_doubled(snapshot), *_elsewhere(scans, snapshot, rows))
-    return replace(found, findings=[*found.findings, *others])
-
-
-def _snapshot(warehouse: Warehouse) -> _Snapshot:
-    """Offsets are read before and after the ledger, until nothing moved in between."""
-    offsets_sql = f"SELECT TOPIC, PART, NEXT_OFFSET FROM {ledger.OFFSETS}"
-    ledger_sql = (
-        "SELECT BATCH, TOPIC, PART, FIRST_OFFSET, NEXT_OFFSET, EVENTS, LOADED, DUPLICATES, DEAD, "
-        f"TARGET_TABLE, COMMITTED_AT FROM {ledger.LEDGER} ORDER BY TOPIC, PART, FIRST_OFFSET"
-    )
-    for _ in range(SNAPSHOT_TRIES):
-        rows = warehouse.rows(offsets_sql)
-        before = _next_offsets(rows)
-        entries: dict[Partition, list[Entry]] = {}
-        for row in warehouse.rows(ledger_sql):
-            partition = Partition(row["topic"], int(row["part"]))
-            entries.setdefault(partition, []).append(_entry(row))
-        if _next_offsets(warehouse.rows(offsets_sql)) == before:
-            counts = Counter(Partition(r["topic"], int(r["part"])) for r in rows)
-            return _Snapshot(entries, before, frozenset(p for p, n in counts.items() if n > 1))
-    raise TransientError(
-        "the ledger moves faster than it can be read",
-        where=ledger.LEDGER,
-        remedy="try again, or stop the loaders meanwhile",
+    names = {contract.table_name for contract in streams.values()}
+    count = tables.new_rows if proved.after else tables.all_rows
+    rows = count(ports.warehouse, names, known)
+    dead = _dead_letters(ports.warehouse, scans, known, proved)
+    facts = [_facts(p, scan, known, rows, dead) for p, scan in scans.items()]
+    facts = [replace(each, proved=proved.after.get(each.partition)) for each in facts]
+    found = _books(facts, dead, proved)
+    new = (*found.findings, *_doubled(known), *_elsewhere(scans, known, rows))
+    findings = tuple(dict.fromkeys((*proved.findings, *new)))
+    return replace(found, findings=findings), Proved(
+        after=_after(known, proved),
+        totals=_settled(found, proved),
+        letters=dead.letters,
+        findings=findings,
     )
 
 
-def _next_offsets(rows: Sequence[Mapping[str, Any]]) -> dict[Partition, int]:
-    return {Partition(r["topic"], int(r["part"])): int(r["next_offset"]) for r in rows}
+def _after(known: Snapshot, proved: Proved) -> dict[Partition, int]:
+    """Where offsets and ledger ended. Never goes back, or ranges would be counted twice."""
+    after = dict(proved.after)
+    for partition, stands in known.next_offsets.items():
+        ends = [entry.after for entry in known.entries.get(partition, ())]
+        after[partition] = max(stands, after.get(partition, stands), *ends)
+    return after
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
-    return Entry(
-        batch=row["batch"],
-        table=row["target_table"],
-        first=int(row["first_offset"]),
-        after=int(row["next_offset"]),
-        events=int(row["events"]),
-        loaded=int(row["loaded"]),
-        duplicates=int(row["duplicates"]),
-        dead=int(row["dead"]),
-        committed_at=_micros(row["committed_at"]),
-    )
+def _settled(found: Books, proved: Proved) -> dict[str, Totals]:
+    """By stream: all that was proved, without what is in flight or was refused before the log."""
+    totals = dict(proved.totals)
+    for share, sides in found.shares.items():
+        if share.hour is not None:
+            totals[share.stream] = totals.get(share.stream, Totals()) + sides
+    return totals
 
 
-def _micros(moment: dt.datetime) -> int:
-    """Of a TIMESTAMP_NTZ, which the ledger writes in UTC."""
-    return (moment.replace(tzinfo=dt.UTC) - EPOCH) // dt.timedelta(microseconds=1)
-
-
-def _scan(ports: AuditPorts, partition: Partition, snapshot: _Snapshot) -> _Scan:
-    """Count the visible messages of every ledger range. Reads all that the log still has."""
-    entries = snapshot.entries.get(partition, [])
-    stands = snapshot.next_offsets.get(partition, 0)
+def _scan(ports: AuditPorts, partition: Partition, known: Snapshot, proved: Proved) -> _Scan:
+    """Count the visible messages of every ledger range, from where they were proved on."""
+    entries = known.entries.get(partition, [])
+    stands = known.next_offsets.get(partition, 0)
     start, end = ports.reader.bounds(partition)
     firsts = np.array([e.first for e in entries], dtype=np.int64)
     afters = np.array([e.after for e in entries], dtype=np.int64)
     seen = np.zeros(len(entries), dtype=np.int64)
     before = in_flight = 0
-    keys: list[str] = []
-    keys_in_flight: list[str] = []
+    keys: tuple[list[str], list[str]] = ([], [])  # loaded, in flight
     is_dead = partition.topic.endswith(DEAD_SUFFIX)
-    for run in ports.reader.read(partition, start, end):
+    for run in ports.reader.read(partition, _first(partition, start, known, proved), end):
         offsets = run.offsets
         place = np.searchsorted(firsts, offsets, side="right") - 1
         inside = (place >= 0) & (offsets < afters[place]) if len(entries) else place >= 0
@@ -156,90 +130,57 @@ def _scan(ports: AuditPorts, partition: Partition, snapshot: _Snapshot) -> _Scan
         in_flight += int(flying.sum())
         before += int(((place < 0) & ~flying).sum())
         if is_dead:
-            names = [_text(message.key()) for message in run.messages]
-            keys += names
-            keys_in_flight += [n for n, up in zip(names, flying.tolist(), strict=True) if up]
+            for message, up in zip(run.messages, flying.tolist(), strict=True):
+                keys[up].append(_text(message.key()))
         ports.progress(partition.topic, len(run))
-    return _Scan(start, end, [int(n) for n in seen], before, in_flight, keys, keys_in_flight)
+    return _Scan(start, end, [int(n) for n in seen], before, in_flight, *keys)
+
+
+def _first(partition: Partition, start: int, known: Snapshot, proved: Proved) -> int:
+    """Where reading begins: where it was proved, or where a ledger row says otherwise."""
+    after = proved.after.get(partition, start)
+    entries = known.entries.get(partition, [])
+    return max(start, min([after, *(e.first for e in entries[:1])]))
 
 
 def _text(key: bytes | str | None) -> str:
     return key.decode("utf-8", "replace") if isinstance(key, bytes) else key or ""
 
 
-_Tables = dict[Partition, dict[tuple[str, str], Rows]]  # by table and batch
-
-
-def _rows(warehouse: Warehouse, tables: set[str]) -> _Tables:
-    found: _Tables = {}
-    for name in sorted(tables):
-        sql = (
-            "SELECT _TOPIC, _PARTITION, _BATCH, COUNT(*) AS N, COUNT(DISTINCT _OFFSET) AS D, "
-            f"MIN(_OFFSET) AS LO, MAX(_OFFSET) AS HI FROM {identifier(name)} "
-            "GROUP BY _TOPIC, _PARTITION, _BATCH"
-        )
-        for row in warehouse.rows(sql):
-            partition = Partition(
-                row["_topic"] or NOWHERE.topic, _number(row["_partition"], NOWHERE.number)
-            )
-            counted = Rows(
-                int(row["n"]), int(row["d"]), _number(row["lo"], 0), _number(row["hi"], -1)
-            )
-            found.setdefault(partition, {})[name, str(row["_batch"])] = counted
-    return found
-
-
-def _number(value: Any, otherwise: int) -> int:  # noqa: ANN401 - whatever the warehouse holds
-    return otherwise if value is None else int(value)
-
-
-def _without_newer(warehouse: Warehouse, rows: _Tables, snapshot: _Snapshot) -> _Tables:
-    """Leave out batches that were committed after the snapshot."""
-    known = {e.batch for entries in snapshot.entries.values() for e in entries}
-    strangers = {batch for places in rows.values() for _, batch in places} - known
-    if not strangers:
-        return rows
-    names = ", ".join(literal(batch) for batch in sorted(strangers))
-    sql = f"SELECT DISTINCT BATCH FROM {ledger.LEDGER} WHERE BATCH IN ({names})"
-    newer = {row["batch"] for row in warehouse.rows(sql)}
-    return {
-        p: {place: found for place, found in places.items() if place[1] not in newer}
-        for p, places in rows.items()
-    }
-
-
-def _dead_letters(warehouse: Warehouse, scans: Mapping[Partition, _Scan]) -> _Dead:
+def _dead_letters(
+    warehouse: Warehouse, scans: Mapping[Partition, _Scan], known: Snapshot, proved: Proved
+) -> _Dead:
     """From the table, and from the dead letter topics what has not been loaded yet."""
-    dead = _Dead()
-    loaded: dict[Partition, set[int]] = {}
-    sql = (
-        "SELECT STREAM, ORIGIN_PARTITION, ORIGIN_OFFSET, COUNT(*) AS N "
-        f"FROM {DEAD_LETTERS} GROUP BY STREAM, ORIGIN_PARTITION, ORIGIN_OFFSET"
-    )
-    for row in warehouse.rows(sql):
-        if row["origin_offset"] is None:
-            dead.before_log[row["stream"]] = dead.before_log.get(row["stream"], 0) + int(row["n"])
-        else:
-            origin = Partition(row["stream"], int(row["origin_partition"]))
-            loaded.setdefault(origin, set()).add(int(row["origin_offset"]))
+    new_only = bool(proved.after)
+    bounds = {p: entries[0].first for p, entries in known.entries.items()}
+    loaded = tables.dead_letter_origins(warehouse, bounds if new_only else None)
+    batches = {
+        entry.batch
+        for partition, entries in known.entries.items()
+        for entry in entries
+        if partition.topic.endswith(DEAD_SUFFIX)
+    }
+    rows = tables.refused_rows(warehouse, known, batches if new_only else None)
+    keys: dict[str, list[str]] = {}
+    in_flight: dict[str, list[str]] = {}
     for (topic, _), scan in scans.items():
         if not topic.endswith(DEAD_SUFFIX):
             continue
         stream = topic.removesuffix(DEAD_SUFFIX)
-        own = [key for key in scan.keys if key.endswith(f"/{Stage.ENCODE}")]
-        repeats = len(own) - len(set(own))
-        dead.before_log_repeated[stream] = dead.before_log_repeated.get(stream, 0) + repeats
-        flying = {k for k in scan.keys_in_flight if k.endswith(f"/{Stage.ENCODE}")}
-        settled = set(
-            own[: len(own) - sum(k.endswith(f"/{Stage.ENCODE}") for k in scan.keys_in_flight)]
-        )
-        dead.before_log[stream] = dead.before_log.get(stream, 0) + len(flying - settled)
-        for key in scan.keys_in_flight:
-            origin_of = coordinates(key)
-            if origin_of is not None:
-                loaded.setdefault(origin_of[0], set()).add(origin_of[1])
-    dead.coordinates = {p: np.array(sorted(found), dtype=np.int64) for p, found in loaded.items()}
-    return dead
+        keys.setdefault(stream, []).extend(filter(_never_logged, scan.keys))
+        in_flight.setdefault(stream, []).extend(filter(_never_logged, scan.keys_in_flight))
+        for origin in filter(None, map(coordinates, scan.keys_in_flight)):
+            loaded.setdefault(origin[0], set()).add(origin[1])
+    letters = {
+        stream: proved.letters.get(stream, Letters()).settled(keys.get(stream, ()), rows[stream])
+        for stream in proved.letters.keys() | keys.keys() | rows.keys()
+    }
+    origins = {p: np.array(sorted(found), dtype=np.int64) for p, found in loaded.items()}
+    return _Dead(origins, letters, in_flight)
+
+
+def _never_logged(key: str) -> bool:
+    return key.endswith(f"/{Stage.ENCODE}")
 
 
 def coordinates(key: str) -> tuple[Partition, int] | None:
@@ -253,17 +194,17 @@ def coordinates(key: str) -> tuple[Partition, int] | None:
 def _facts(
     partition: Partition,
     scan: _Scan,
-    snapshot: _Snapshot,
-    rows: _Tables,
+    known: Snapshot,
+    rows: Tables,
     dead: _Dead,
 ) -> PartitionFacts:
-    entries = snapshot.entries.get(partition, [])
+    entries = known.entries.get(partition, [])
     offsets = dead.coordinates.get(partition, np.empty(0, dtype=np.int64))
     ends = [(np.searchsorted(offsets, e.first), np.searchsorted(offsets, e.after)) for e in entries]
     return PartitionFacts(
         partition=partition,
         entries=entries,
-        next_offset=snapshot.next_offsets.get(partition),
+        next_offset=known.next_offsets.get(partition),
         log_start=scan.start,
         log_end=scan.end,
         seen=scan.seen,
@@ -274,12 +215,8 @@ def _facts(
     )
 
 
-def _books(
-    facts: Sequence[PartitionFacts],
-    dead: _Dead,
-) -> Books:
+def _books(facts: Sequence[PartitionFacts], dead: _Dead, proved: Proved) -> Books:
     shares: dict[Share, Totals] = {}
-    findings = [finding for each in facts for finding in books.check(each)]
     notes = []
     for each in facts:
         topic = each.partition.topic
@@ -291,34 +228,30 @@ def _books(
         if not topic.endswith(DEAD_SUFFIX):
             shares |= books.shares_of(each)
     topics = dict.fromkeys(each.partition.topic for each in facts)
-    streams = [topic for topic in topics if not topic.endswith(DEAD_SUFFIX)]
-    for stream in streams:
-        refused = dead.before_log.get(stream, 0)
-        repeats = dead.before_log_repeated.get(stream, 0)
-        if refused + repeats:
-            shares[Share(stream, None, None)] = Totals(
-                accepted=refused + repeats, duplicate=repeats, dead=refused
-            )
-    by_stream = {
-        stream: books.summed(t for share, t in shares.items() if share.stream == stream)
-        for stream in streams
-    }
+    by_stream = {t: proved.totals.get(t, Totals()) for t in topics if not t.endswith(DEAD_SUFFIX)}
+    for stream in by_stream:
+        refused = dead.letters.get(stream, Letters()).sides(dead.in_flight.get(stream, ()))
+        if refused.accepted:
+            shares[Share(stream, None, None)] = refused
+    for share, sides in shares.items():
+        by_stream[share.stream] += sides
+    findings = [finding for each in facts for finding in books.check(each)]
     return Books(books.summed(by_stream.values()), by_stream, findings, notes, shares)
 
 
-def _doubled(snapshot: _Snapshot) -> Iterator[Finding]:
-    for partition in sorted(snapshot.doubled):
-        stands = snapshot.next_offsets[partition]
+def _doubled(known: Snapshot) -> Iterator[Finding]:
+    for partition in sorted(known.doubled):
+        stands = known.next_offsets[partition]
         what = f"{ledger.OFFSETS} has more than one row for the partition"
         yield Finding(partition, stands, stands, what)
 
 
 def _elsewhere(
-    scans: Mapping[Partition, _Scan], snapshot: _Snapshot, rows: _Tables
+    scans: Mapping[Partition, _Scan], known: Snapshot, rows: Tables
 ) -> Iterator[Finding]:
     """What ledger and tables say of partitions that are not in the log."""
-    for partition in sorted(snapshot.entries.keys() - scans.keys()):
-        last = snapshot.entries[partition][-1]
+    for partition in sorted(known.entries.keys() - scans.keys()):
+        last = known.entries[partition][-1]
         yield Finding(partition, last.first, last.after, "in the ledger, but not in the log")
-    for partition in sorted(rows.keys() - scans.keys() - snapshot.entries.keys()):
+    for partition in sorted(rows.keys() - scans.keys() - known.entries.keys()):
         yield from books.strangers(partition, rows[partition])

@@ -52,6 +52,7 @@ class PartitionFacts:
     in_flight: int  # visible messages from next_offset on
     rows: Mapping[tuple[str, str], Rows]  # what each table holds of each batch: table, batch
     dead: Sequence[int]  # dead letters of the ledger's range, loaded or on their way, by entry
+    proved: int | None = None  # everything below was proved by an earlier audit; None: nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +175,10 @@ def summed(parts: Iterable[Totals]) -> Totals:
 def _chain(facts: PartitionFacts) -> Iterator[Finding]:
     """Ranges follow each other, up to where the warehouse stands, within the log."""
     for one, other in zip(facts.entries, facts.entries[1:], strict=False):
-        if one.after < other.first:
-            what = "no ledger row covers this range"
-            yield Finding(facts.partition, one.after, other.first, what)
-        if one.after > other.first:
-            what = f"two ledger rows cover this range ({one.batch}, {other.batch})"
-            yield Finding(facts.partition, other.first, one.after, what)
-    last = facts.entries[-1].after if facts.entries else None
+        yield from _joint(facts.partition, (one.after, one.batch), other)
+    if facts.proved is not None and facts.entries:
+        yield from _joint(facts.partition, (facts.proved, "proved before"), facts.entries[0])
+    last = facts.entries[-1].after if facts.entries else facts.proved
     stands = facts.next_offset
     if last is not None and stands is not None and last != stands:
         what = f"the ledger ends at {last}, SLUICE_OFFSETS says {stands}"
@@ -191,9 +189,19 @@ def _chain(facts: PartitionFacts) -> Iterator[Finding]:
         what = f"the log ends at {facts.log_end}, before what was loaded: it lost messages"
         yield Finding(facts.partition, facts.log_end, stands, what)
     first = facts.entries[0].first if facts.entries else stands
-    if first is not None and facts.before:
+    if first is not None and facts.before and facts.proved is None:
         what = f"{facts.before} messages without a ledger row"
         yield Finding(facts.partition, facts.log_start, first, what)
+
+
+def _joint(partition: Partition, end: tuple[int, str], entry: Entry) -> Iterator[Finding]:
+    """The range begins where the one before it ended; ``end``: there, and its batch."""
+    after, batch = end
+    if after < entry.first:
+        yield Finding(partition, after, entry.first, "no ledger row covers this range")
+    if after > entry.first:
+        what = f"two ledger rows cover this range ({batch}, {entry.batch})"
+        yield Finding(partition, entry.first, after, what)
 
 
 def _entries(facts: PartitionFacts) -> Iterator[Finding]:

@@ -42,7 +42,7 @@ LABELS: Mapping[Label, str] = MappingProxyType(
         "loop": "The name of a loop that the supervisor runs, or of a heartbeat.",
         "check": "The name of a readiness check.",
         "kind": "What one does about an error: a value of `schemas.telemetry.ErrorKind`.",
-        "role": "The process: `gateway`, `poller`, `loader` or another command.",
+        "role": "The process: `gateway`, `poller`, `loader`, `auditor` or another command.",
         "version": "The version of Sluice.",
     }
 )
@@ -234,6 +234,19 @@ LOADER = (
     ),
 )
 
+AUDITOR = (
+    _gauge(
+        "books_unbalanced_seconds",
+        "seconds",
+        "How long a stream's books have not balanced; 0 while they do. `unknown`: what is found "
+        "of no stream.",
+        "stream",
+    ),
+    _gauge("books_audited_timestamp_seconds", "seconds", "Unix time of the last audit's end."),
+    _seconds("books_audit_seconds", LATENCY_SECONDS, "One audit, of everything or of what is new."),
+    _counter("books_messages_read", "events", "Messages of the log that audits have read."),
+)
+
 PROCESS = (
     _gauge("process_info", "", "Always 1; says what runs.", "role", "version"),
     _gauge("process_live", "", "1 while every loop turns."),
@@ -255,7 +268,13 @@ PROCESS = (
 )
 
 GROUPS: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
-    {"Gateway": GATEWAY, "Poller": POLLER, "Loader": LOADER, "Every process": PROCESS}
+    {
+        "Gateway": GATEWAY,
+        "Poller": POLLER,
+        "Loader": LOADER,
+        "Auditor": AUDITOR,
+        "Every process": PROCESS,
+    }
 )
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {metric.name: metric for group in GROUPS.values() for metric in group}

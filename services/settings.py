@@ -194,6 +194,7 @@ class Admin(Section):
     gateway_port: int = Field(default=9101, ge=0, le=65535, description="Port of the gateway's.")
     poller_port: int = Field(default=9102, ge=0, le=65535, description="Port of the poller's.")
     loader_port: int = Field(default=9103, ge=0, le=65535, description="Port of the loader's.")
+    auditor_port: int = Field(default=9104, ge=0, le=65535, description="Port of the auditor's.")
 
 
 class Poller(Section):
@@ -246,6 +247,17 @@ class Loader(Section):
     )
 
 
+class Audit(Section):
+    """The auditor: `sluice audit --every 1m`."""
+
+    full_every_seconds: float = Field(
+        default=3_600,
+        gt=0,
+        description="How often it reads everything again; between, it reads what is new. Damage "
+        "to what was proved before, and its repair, are seen by an audit of everything only.",
+    )
+
+
 class Settings(BaseSettings):
     """A project's ``sluice.toml``. ``SLUICE_LOADER__LANES=4`` overrides ``[loader] lanes``."""
 
@@ -273,6 +285,7 @@ class Settings(BaseSettings):
     admin: Admin = Field(default=Admin(), description="Health and metrics.")
     poller: Poller = Field(default=Poller(), description="Polled sources.")
     loader: Loader = Field(default=Loader(), description="Micro-batches.")
+    audit: Audit = Field(default=Audit(), description="The auditor that stays.")
     sources: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="One table a source; `kind` says which plug-in reads the rest of it.",

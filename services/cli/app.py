@@ -20,7 +20,7 @@ from services.exit_codes import ExitCode
 from services.run import run_command
 from services.settings import FILE
 
-SERVICES = frozenset({"gateway", "poller", "loader", "monitor"})
+SERVICES = frozenset({"gateway", "poller", "loader", "auditor", "monitor"})
 """Roles that run until they are stopped: their errors are log lines."""
 
 app = typer.Typer(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,10 +13,13 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from consumers.books import Books, Share, Totals
+from schemas.errors import SetupError
 from services.auditing import audit_project
+from services.auditor import run_auditor
 from services.bootstrap import Project
 from services.cli.answers import screen, table
-from services.cli.app import HERE, AsJson, Folder, app, with_project
+from services.cli.app import HERE, AsJson, Folder, app, require_project, with_project
+from services.cli.since import seconds_of
 from services.exit_codes import ExitCode
 
 
@@ -35,19 +39,76 @@ Split = Annotated[
 ]
 
 
+Every = Annotated[
+    str | None,
+    typer.Option(
+        "--every",
+        metavar="SPAN",
+        help="Stay, as a process with an admin port, and audit again and again: 30s, 1m, 1h. "
+        "Everything at first and every audit.full_every_seconds, what is new in between.",
+    ),
+]
+For = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="SPAN",
+        help="With --every: leave after so long, with 1 if the books do not balance then.",
+    ),
+]
+
+
 @app.command()
-def audit(project: Folder = HERE, by: Split = None, *, as_json: AsJson = False) -> None:
+def audit(
+    project: Folder = HERE,
+    by: Split = None,
+    every: Every = None,
+    for_: For = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
     """Prove, from log and warehouse, that nothing was lost or doubled.
 
     Ends with 1 and names every range that does not balance.
     """
 
-    def run(opened: Project) -> ExitCode:
+    def require(folder: Path) -> None:
+        require_project(folder)
+        require_fitting(every, for_, shown=by is not None or as_json)
+
+    def once(opened: Project) -> ExitCode:
         found = _audited(opened, shown=not as_json)
         typer.echo(json.dumps(as_data(found, by), indent=1)) if as_json else show(found, by)
         return ExitCode.OK if found.balanced else ExitCode.CHECK_FAILED
 
-    with_project(project, "audit", run)
+    def stay(opened: Project) -> ExitCode:
+        seconds = None if for_ is None else seconds_of(for_, "--for")
+        return run_auditor(opened, seconds_of(str(every), "--every"), seconds)
+
+    if every is None:
+        with_project(project, "audit", once, require)
+    else:
+        with_project(project, "auditor", stay, require)
+
+
+def require_fitting(every: str | None, for_: str | None, *, shown: bool) -> None:
+    """Raises SetupError for spans that are none, and for options that exclude each other.
+
+    ``shown``: a table or JSON is asked for.
+    """
+    if every is None and for_ is not None:
+        raise SetupError(
+            "only an auditor that stays can leave", where="--for", remedy="add --every 1m"
+        )
+    if every is not None and shown:
+        raise SetupError(
+            "an auditor that stays logs what it finds and shows nothing",
+            where="--every",
+            remedy="leave out --by and --json, or --every",
+        )
+    for text, where in ((every, "--every"), (for_, "--for")):
+        if text is not None:
+            seconds_of(text, where)
 
 
 def _audited(project: Project, *, shown: bool) -> Books:

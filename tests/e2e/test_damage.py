@@ -1,7 +1,6 @@
 """Every kind of damage to log, ledger, offsets and tables: the audit names exactly that range."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from consumers.audit import AuditPorts, audit_once
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.events import Partition, Run
 from services.adapters.kafka import KafkaLogReader
-from tests.support.damage import DEAD, Range, Row, extent, fill, rows_of
+from tests.support.damage import DEAD, Range, Row, damaged, extent, fill, keep, row_at, rows_of
 from tests.support.orders import ORDERS_TABLE
 from tests.support.project import Site, standing
 
@@ -25,22 +24,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Some thousand events in several batches, with repeats and dead letters, all loaded."""
     with standing(tmp_path_factory.mktemp("damage") / "project") as standing_site:
         fill(standing_site)
-        for table in (ORDERS_TABLE, DEAD_LETTERS, ledger.LEDGER, ledger.OFFSETS):
-            standing_site.execute(f"CREATE TABLE {table}_KEPT AS SELECT * FROM {table}")
+        keep(standing_site)
         yield standing_site
-
-
-@contextmanager
-def damaged(site: Site, *statements: str) -> Iterator[None]:
-    """What the statements do, undone afterwards."""
-    try:
-        for statement in statements:
-            assert site.execute(statement) > 0, f"touches nothing: {statement}"
-        yield
-    finally:
-        for table in (ORDERS_TABLE, DEAD_LETTERS, ledger.LEDGER, ledger.OFFSETS):
-            site.execute(f"DELETE FROM {table}")
-            site.execute(f"INSERT INTO {table} SELECT * FROM {table}_KEPT")
 
 
 def named(site: Site) -> set[Range]:
@@ -56,11 +41,6 @@ def named_by_command(site: Site) -> set[Range]:
     found = {(f["topic"], f["partition"], f["first"], f["after"]) for f in answer["findings"]}
     assert (code, answer["balanced"]) == ((1, False) if found else (0, True)), answer
     return found
-
-
-def row_at(site: Site, row: Row) -> str:
-    """Where exactly one row of a batch is."""
-    return f"{row.rows} AND _OFFSET = {extent(site, row)[2]}"
 
 
 Damage = Callable[[Site, Row], tuple[list[str], list[Range]]]

@@ -1,5 +1,7 @@
 """A project whose books are worth damaging, and where its ledger rows are."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from consumers import ledger
@@ -12,6 +14,7 @@ from tests.support.senders import Fate, order
 
 ROUNDS = 5
 DEAD = f"{ORDERS}.dead"
+KEPT = (ORDERS_TABLE, DEAD_LETTERS, ledger.LEDGER, ledger.OFFSETS)
 Range = tuple[str, int, int, int]  # topic, partition, first, after
 
 
@@ -80,3 +83,27 @@ def extent(site: Site, row: Row) -> Range:
     sql = f"SELECT MIN(_OFFSET) AS LO, MAX(_OFFSET) AS HI FROM {ORDERS_TABLE} WHERE {row.rows}"
     found = site.rows(sql)[0]
     return row.part_of(int(found["lo"]), int(found["hi"]) + 1)
+
+
+def keep(site: Site) -> None:
+    """Copies of what may be damaged."""
+    for table in KEPT:
+        site.execute(f"CREATE TABLE {table}_KEPT AS SELECT * FROM {table}")
+
+
+@contextmanager
+def damaged(site: Site, *statements: str) -> Iterator[None]:
+    """What the statements do, undone afterwards."""
+    try:
+        for statement in statements:
+            assert site.execute(statement) > 0, f"touches nothing: {statement}"
+        yield
+    finally:
+        for table in KEPT:
+            site.execute(f"DELETE FROM {table}")
+            site.execute(f"INSERT INTO {table} SELECT * FROM {table}_KEPT")
+
+
+def row_at(site: Site, row: Row) -> str:
+    """Where exactly one row of a batch is."""
+    return f"{row.rows} AND _OFFSET = {extent(site, row)[2]}"

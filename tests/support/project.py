@@ -35,6 +35,7 @@ SECRET = "whsec_Y2hhb3MgbmVlZHMgYSBzZWNyZXQgdG9vLCBvZiBjb3Vyc2U="
 ORDERS, CONTACTS = "shop.orders", "crm.contacts"
 CONTACTS_PATH = "/contacts"
 PAGE_ROWS = 40
+COMMANDS = {"auditor": ("audit", "--every", "1s")}  # where it is not called as the process
 STOP_SECONDS_MAX = 25.0  # as `sluice up` allows a loader
 
 _SETTINGS = """
@@ -52,6 +53,10 @@ port = {gateway}
 gateway_port = {gateway_admin}
 poller_port = {poller_admin}
 loader_port = {loader_admin}
+auditor_port = {auditor_admin}
+
+[audit]
+full_every_seconds = 4
 
 [loader]
 {loader}
@@ -183,7 +188,8 @@ class Site:
     def process(self, role: str, port: int, name: str = "", root: Path | None = None) -> Process:
         """One process of the project with its admin port at ``port``, not started."""
         url = f"http://127.0.0.1:{port}/live"
-        command = [sys.executable, "-m", "services.cli", role, "-C", str(root or self.root)]
+        words = COMMANDS.get(role, (role,))
+        command = [sys.executable, "-m", "services.cli", *words, "-C", str(root or self.root)]
         return Process(
             ProcessSpec(
                 name=name or role,
@@ -241,9 +247,10 @@ class Site:
     def audit(self) -> Books:
         return audit_project(self.project)
 
-    def audit_command(self) -> tuple[int, dict[str, Any]]:
+    def audit_command(self, *options: str) -> tuple[int, dict[str, Any]]:
         """``sluice audit --json``: its exit code and its answer."""
-        command = [sys.executable, "-m", "services.cli", "audit", "--json", "-C", str(self.root)]
+        here = ("audit", "--json", "-C", str(self.root))
+        command = [sys.executable, "-m", "services.cli", *here, *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode in {0, 1}, done.stdout + done.stderr
         return done.returncode, json.loads(done.stdout)
@@ -262,7 +269,7 @@ def standing(
     ``api``: where the polled source is; None: there is none.
     """
     root.mkdir(parents=True, exist_ok=True)
-    names = ("gateway", "gateway_admin", "poller_admin", "loader_admin")
+    names = ("gateway", "gateway_admin", "poller_admin", "loader_admin", "auditor_admin")
     numbers = dict(zip(names, free_ports(len(names)), strict=True)) | {"partitions": partitions}
     _write(root, numbers, api, {"age_seconds_max": 1, "rows_max": 2000, **loader})
     with started(root, numbers["gateway"]) as site:

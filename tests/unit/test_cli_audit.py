@@ -3,7 +3,8 @@
 import pytest
 
 from consumers.books import Books, Share, Totals, summed
-from services.cli.audit import By, as_data, show
+from schemas.errors import SetupError
+from services.cli.audit import By, as_data, require_fitting, show
 
 HOUR = 495_432  # 2026-07-09T00:00:00Z
 SHARES = {
@@ -59,3 +60,27 @@ def test_without_by_the_table_has_streams_only(capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr().out
     assert "crm.leads" in shown
     assert "2026-07-09" not in shown
+
+
+@pytest.mark.parametrize(
+    ("every", "for_", "shown", "where"),
+    [
+        (None, "5m", False, "--for"),
+        ("1m", None, True, "--every"),
+        ("soon", None, False, "--every"),
+        ("0s", None, False, "--every"),
+        ("1m", "long", False, "--for"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_with_the_one_to_change(
+    every: str | None, for_: str | None, shown: bool, where: str
+) -> None:
+    with pytest.raises(SetupError) as caught:
+        require_fitting(every, for_, shown=shown)
+    assert caught.value.where == where
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(("every", "for_"), [(None, None), ("1m", None), ("30s", "2h")])
+def test_options_that_fit_are_taken(every: str | None, for_: str | None) -> None:
+    require_fitting(every, for_, shown=every is None)
