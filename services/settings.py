@@ -258,6 +258,26 @@ class Audit(Section):
     )
 
 
+class Telemetry(Section):
+    """Metrics pushed by OTLP, beside every process's `/metrics`."""
+
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://.",
+        description="Where metrics are pushed to (OTLP over HTTP, protobuf), with its path; needs "
+        "sluice[otlp]. Without it nothing is pushed.",
+    )
+    otlp_headers: dict[str, SecretName] = Field(
+        default_factory=dict,
+        description="Headers of every push, such as authorization, each as env:NAME, file:PATH or "
+        "command:LINE.",
+    )
+    otlp_every_seconds: float = Field(default=60, gt=0, description="Time between two pushes.")
+    otlp_timeout_seconds: float = Field(
+        default=10, gt=0, description="Longest time for one push, tries included."
+    )
+
+
 class Settings(BaseSettings):
     """A project's ``sluice.toml``. ``SLUICE_LOADER__LANES=4`` overrides ``[loader] lanes``."""
 
@@ -286,6 +306,7 @@ class Settings(BaseSettings):
     poller: Poller = Field(default=Poller(), description="Polled sources.")
     loader: Loader = Field(default=Loader(), description="Micro-batches.")
     audit: Audit = Field(default=Audit(), description="The auditor that stays.")
+    telemetry: Telemetry = Field(default=Telemetry(), description="Metrics pushed by OTLP.")
     sources: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="One table a source; `kind` says which plug-in reads the rest of it.",

@@ -163,6 +163,10 @@ class PrometheusMetrics:
         """All of it, as Prometheus reads it (:data:`CONTENT_TYPE`)."""
         return generate_latest(self._registry)
 
+    def families(self) -> Iterable[Family]:
+        """All of it, as values."""
+        return self._registry.collect()
+
     def value(self, series: str, **labels: str) -> float | None:
         """One time series as it would be read, by the name that queries use."""
         return self._registry.get_sample_value(series, labels)

@@ -22,6 +22,7 @@ from services.settings import (
     Registry,
     Settings,
     Snowflake,
+    Telemetry,
     load,
 )
 
@@ -82,6 +83,10 @@ def reference(root: Path) -> Settings:
         admin=Admin(),
         poller=Poller(),
         loader=Loader(),
+        telemetry=Telemetry(
+            otlp_endpoint="https://collector.example.com/v1/metrics",
+            otlp_headers={"authorization": "env:OTLP_AUTHORIZATION"},
+        ),
         sources={"shop": {"kind": "stripe", "secrets": ["env:STRIPE_SECRET"]}},
     )
 
