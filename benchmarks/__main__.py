@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import dedupe, encoding, gateway, latency, loader
+from benchmarks import dedupe, encoding, flush, gateway, latency, loader
 from services.embedded.kafka import EmbeddedKafka
 from services.embedded.warehouse import EmbeddedWarehouse
 
@@ -85,6 +85,7 @@ def measurements(folder: Path, found: Results) -> Iterator[tuple[str, Callable[[
         yield "gateway", lambda: gateway.run(kafka.bootstrap)
     yield "encoding", encoding.run
     yield "dedupe", dedupe.run
+    yield "flush", flush.run
     yield "latency", latency.run
 
 
