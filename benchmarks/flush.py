@@ -1,7 +1,7 @@
 """Which files the flush policy makes of a day: their number, their size, and how late rows are.
 
-``python -m benchmarks flush``. The trace is simulated second by second with the loader's own batches; how
-many bytes an event has in a file is measured.
+``python -m benchmarks flush``. The trace is simulated second by second with the loader's own
+batches; how many bytes an event has in a file is measured.
 """
 
 import io
