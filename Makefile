@@ -48,10 +48,19 @@ check: $(READY) ## format, lint, types, architecture, dependencies
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/deptry .
 
+# Tests with sockets mostly wait, so those without run beside them, at a lower priority.
+HERE := -m "not docker and not snowflake and not slow"
 test: $(READY) ## all tests that need no Docker and no account
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -q -m "not docker and not snowflake and not slow"
-	@$(BIN)/coverage combine --quiet
+	@mkdir -p build
+	@nice -n 10 $(BIN)/coverage run -m pytest -q $(HERE) tests/unit tests/flows tests/docs \
+		>build/steps.log 2>&1 & steps=$$!; \
+	echo "contract and end-to-end tests; what units and flows say follows"; \
+	$(BIN)/coverage run -m pytest -q $(HERE) tests/contract tests/e2e; others=$$?; \
+	wait $$steps; steps=$$?; \
+	cat build/steps.log; \
+	$(BIN)/coverage combine --quiet; \
+	exit $$((steps | others))
 
 cover: $(READY) ## what the last `make test` covered, against the gates
 	@$(BIN)/coverage report --include='$(CORE)' --precision=1 --fail-under=$(CORE_MIN)

@@ -190,7 +190,8 @@ def test_dead_letters_can_be_listed_counted_and_read(sluice: Sluice) -> None:
     letters = sluice.json("dead", "list", *chosen)
     letter = next(each for each in letters if each["event_id"] == "D-1")
     assert sluice.json("dead", "list", "--limit", "1") == [letters[0]]
-    assert sluice.json("dead", "list", "--stream", "shop.other") == []
+    other = sluice("dead", "list", "--stream", "shop.other", code=ExitCode.SETUP)
+    assert "did you mean shop.orders?" in other
     (fault,) = sluice.json("dead", "count", *chosen)
     assert (fault["path"], fault["letters"]) == ("$.amount", len(letters))
     body = sluice.json("dead", "show", letter["id"])
