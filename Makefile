@@ -48,19 +48,21 @@ check: $(READY) ## format, lint, types, architecture, dependencies
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/deptry .
 
-# Tests with sockets mostly wait, so those without run beside them, at a lower priority.
-HERE := -m "not docker and not snowflake and not slow"
+# Tests with sockets mostly wait: the three parts run beside each other, units at a lower priority.
+TESTED := $(BIN)/coverage run -m pytest -q -m "not docker and not snowflake and not slow"
 test: $(READY) ## all tests that need no Docker and no account
 	@rm -f .coverage .coverage.*
 	@mkdir -p build
-	@nice -n 10 $(BIN)/coverage run -m pytest -q $(HERE) tests/unit tests/flows tests/docs \
-		>build/steps.log 2>&1 & steps=$$!; \
-	echo "contract and end-to-end tests; what units and flows say follows"; \
-	$(BIN)/coverage run -m pytest -q $(HERE) tests/contract tests/e2e; others=$$?; \
-	wait $$steps; steps=$$?; \
-	cat build/steps.log; \
+	@echo "end-to-end tests; what units, flows and contract tests say follows"
+	@nice -n 10 $(TESTED) tests/unit tests/flows tests/docs >build/units.log 2>&1 & units=$$!; \
+	$(TESTED) tests/contract >build/contract.log 2>&1 & contract=$$!; \
+	trap 'kill $$units $$contract 2>/dev/null' EXIT INT TERM; \
+	$(TESTED) tests/e2e; failed=$$?; \
+	wait $$contract || failed=1; \
+	wait $$units || failed=1; \
+	cat build/units.log build/contract.log; \
 	$(BIN)/coverage combine --quiet; \
-	exit $$((steps | others))
+	exit $$failed
 
 cover: $(READY) ## what the last `make test` covered, against the gates
 	@$(BIN)/coverage report --include='$(CORE)' --precision=1 --fail-under=$(CORE_MIN)

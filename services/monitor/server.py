@@ -3,6 +3,7 @@
 A thread of its own answers, so that a loop that is stuck cannot keep its process from saying so.
 """
 
+import contextlib
 import json
 import socket
 import sys
@@ -23,6 +24,7 @@ from services.redaction import HIDDEN
 CONNECTIONS_MAX = 32
 REQUEST_SECONDS_MAX = 5.0  # from the connection to the end of the answer
 TICK_SECONDS = 0.25
+LINGER_SECONDS, LINGER_BYTES_MAX = 0.5, 1_000_000
 _METHODS = ("GET", "HEAD")
 
 
@@ -101,6 +103,17 @@ class _Conversation(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.body)
+
+    @override
+    def finish(self) -> None:
+        """Read on for a moment: closing on unread bytes takes the answer back (RFC 9112, 9.6)."""
+        super().finish()
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(LINGER_SECONDS)
+            left = LINGER_BYTES_MAX
+            while left > 0 and (part := self.connection.recv(left)):
+                left -= len(part)
 
     @override
     def log_message(self, format: str, *args: object) -> None:
