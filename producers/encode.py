@@ -59,6 +59,7 @@ class StreamEncoder:
         self._record_writer = RecordWriter(avro.field_types(contract), schema_id)
         self._key = _names(contract, contract.key)
         self._version = _names(contract, contract.version)
+        self._defaulted = self._coercer.fills((*self._key, *self._version))
 
     def encode(self, incoming: Sequence[Incoming]) -> Encoded:
         """Coerce to the contract's types and encode; never raises on data."""
@@ -83,8 +84,9 @@ class StreamEncoder:
 
         Duplicates share the log's key, hence their partition; events of one key keep their order.
         """
-        key = _named(incoming.value, self._key)
-        version = _named(incoming.value, self._version) if self._version else ""
+        value = self._naming(incoming)
+        key = _named(value, self._key)
+        version = _named(value, self._version) if self._version else ""
         id_ = self._id(incoming, key, version)
         if key is None or not self._key or key == id_:
             return id_, id_.encode()
@@ -94,14 +96,19 @@ class StreamEncoder:
         """:meth:`_identity` of each, column by column where all are of one kind."""
         if len(incoming) == 1:
             return [self._identity(incoming[0])]
-        keys = _column([i.value for i in incoming], self._key)
-        versions = _column([i.value for i in incoming], self._version)
+        values = [self._naming(each) for each in incoming]
+        keys = _column(values, self._key)
+        versions = _column(values, self._version)
         named = any(i.event_id for i in incoming)
         if named or keys is None or (self._version and versions is None):
             return [self._identity(each) for each in incoming]
         ids = identity.event_ids_of_keys(keys, versions)
         log_keys = [key.encode() for key in identity.all_bounded(keys)]
         return list(zip(ids, log_keys, strict=True))
+
+    def _naming(self, incoming: Incoming) -> dict[str, Any]:
+        """What the id is read from: a default is as good as the value that it stands for."""
+        return self._coercer.filled(incoming.value) if self._defaulted else incoming.value
 
     def _id(self, incoming: Incoming, key: str | None, version: str | None) -> str:
         if incoming.event_id:

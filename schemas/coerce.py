@@ -3,7 +3,7 @@
 import datetime as dt
 import decimal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -48,6 +48,10 @@ class Coercer:
     def filled(self, value: dict[str, Any]) -> dict[str, Any]:
         """The record with the contract's defaults where it has nothing (top level only)."""
         return self._defaults | value if self._defaults else value
+
+    def fills(self, sources: Iterable[str]) -> bool:
+        """Whether one of these has a default."""
+        return not self._defaults.keys().isdisjoint(sources)
 
     def knows(self, names: AbstractSet[str]) -> bool:
         """Whether all of these are fields of the contract."""

@@ -96,6 +96,14 @@ def test_parse_json_refuses_what_is_none(sql: Sql) -> None:
         sql("SELECT PARSE_JSON('{bad')")
 
 
+def test_several_statements_at_once_are_refused_and_none_is_run(sql: Sql) -> None:
+    sql("CREATE TABLE kept (a INT)")
+    sql("INSERT INTO kept VALUES (1)")
+    with pytest.raises(SetupError, match="2 statements at once"):
+        sql("SELECT 1; DELETE FROM kept")
+    assert sql("SELECT ';', a FROM kept; -- one") == [(";", 1)]
+
+
 def test_copy_loads_the_files_that_files_names(sql: Sql, staged: Callable[..., str]) -> None:
     for name, value in (("a.parquet", 1), ("b.parquet", 2), ("c.parquet", 3)):
         staged(name, [value])

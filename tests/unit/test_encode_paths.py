@@ -96,6 +96,23 @@ def test_half_a_character_costs_its_own_record_only(columnar_min: int) -> None:
     assert rejection.reason is RejectReason.WRONG_TYPE
 
 
+@pytest.mark.parametrize("columnar_min", [1, 1000], ids=["many", "few"])
+def test_a_default_of_the_version_names_an_event_like_the_value_itself(columnar_min: int) -> None:
+    contract = Contract(stream="shop.states", model=State, key=("id",), version=("rev",))
+    encoder = StreamEncoder(contract, 7, columnar_min)
+    page = [incoming({"id": "a"}), incoming({"id": "a", "rev": 0}), incoming({"id": "a", "rev": 1})]
+    ids = encoder.encode(page).ids
+    assert ids == apart(encoder, page).ids
+    assert ids[0] == ids[1] != ids[2]
+
+
+class State(BaseModel):
+    """A versioned thing, whose first version may go unsaid."""
+
+    id: str
+    rev: int = 0
+
+
 class Note(BaseModel):
     """A text."""
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from services.embedded.warehouse.extension import copying, ddl, refusing, stages, variants
 from services.embedded.warehouse.extension.account import is_account_statement
-from services.embedded.warehouse.extension.errors import ABORTED, as_snowflake
+from services.embedded.warehouse.extension.errors import ABORTED, SEVERAL, as_snowflake
 
 DONE = "Statement executed successfully."
 
@@ -76,6 +76,8 @@ class ExtendedCursor(FakeSnowflakeCursor):
 
     @override
     def _transform(self, expression: Expr, params: Any) -> Expr:
+        if isinstance(expression, exp.Block):
+            expression = _only(expression)
         overwrite = stages.overwrites(expression)
         transformed = super()._transform(ddl.without_temporary(expression), params)
         stages.set_overwrite(transformed, overwrite=overwrite)
@@ -168,3 +170,14 @@ class ExtendedCursor(FakeSnowflakeCursor):
 
     def _answer(self, status: str) -> None:
         super()._execute(exp.select(exp.Literal.string(status).as_("status")), None)
+
+
+def _only(block: exp.Block) -> Expr:
+    """The one statement of a text with semicolons; a comment may follow. Raises for several."""
+    statements = [e for e in block.expressions if not isinstance(e, exp.Semicolon)]
+    if len(statements) != 1:
+        errno, sqlstate = SEVERAL
+        what = f"{len(statements)} statements at once; the desired statement count is 1"
+        raise ProgrammingError(msg=what, errno=errno, sqlstate=sqlstate)
+    found: Expr = statements[0]
+    return found
