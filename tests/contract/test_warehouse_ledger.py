@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from consumers import ledger
+from schemas.contract import Contract
 from schemas.errors import SetupError, TransientError
 from schemas.events import Claim, LoadPlan, Partition
 from services.adapters.snowflake import SnowflakeWarehouse
@@ -16,7 +18,7 @@ from services.adapters.snowflake.copying import write_parquet
 from services.apply import Changes, apply_tables
 from services.doctor import Level
 from services.doctor_outside import check_ledger
-from services.table_columns import columns_there
+from services.table_columns import columns_there, misfits
 from tests.support.warehouse import TABLE, TOPIC, Place, plan, shared_server, span
 
 pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
@@ -209,3 +211,23 @@ def test_the_ledger_row_is_what_the_plan_said(place: Place, tmp_path: Path) -> N
     assert (row["events"], row["loaded"], row["duplicates"], row["dead"]) == (3, 2, 1, 0)
     assert row["first_source_at"] is None
     assert row["opened_at"] < row["closed_at"] < row["last_source_at"] < row["committed_at"]
+
+
+class Article(BaseModel):
+    """A text that must be there, and one that may be null."""
+
+    name: str
+    colour: str | None = None
+
+
+def test_a_column_that_somebody_made_narrower_or_not_null_is_told(place: Place) -> None:
+    session = place.ready()
+    contract = Contract(stream="shop.articles", model=Article)
+    apply_tables(session, {contract.stream: contract}, Changes())
+    assert list(misfits(contract, columns_there(session)["SHOP_ARTICLES"])) == []
+    session.execute("ALTER TABLE SHOP_ARTICLES ALTER COLUMN NAME SET DATA TYPE VARCHAR(2)")
+    session.execute("ALTER TABLE SHOP_ARTICLES ALTER COLUMN COLOUR SET NOT NULL")
+    assert list(misfits(contract, columns_there(session)["SHOP_ARTICLES"])) == [
+        "SHOP_ARTICLES.NAME is VARCHAR(2), the contract says VARCHAR",
+        "SHOP_ARTICLES.COLOUR is NOT NULL, the contract allows null",
+    ]

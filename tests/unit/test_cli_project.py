@@ -294,6 +294,13 @@ def test_a_column_fits_if_it_holds_every_value(
     assert fits(wanted, row) is fine
 
 
+@pytest.mark.parametrize(
+    ("length", "fine"), [(None, True), (16_777_216, True), (134_217_728, True), (2, False)]
+)
+def test_a_text_fits_a_column_without_a_limit_only(length: int | None, fine: bool) -> None:
+    assert fits("VARCHAR", {"data_type": "TEXT", "character_maximum_length": length}) is fine
+
+
 # contract
 
 
