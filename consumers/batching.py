@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from consumers.stream import Counts, Judged, Samples
+from consumers.stream import Counts, Judged, Samples, business_dates
 from schemas import table
 from schemas.events import OffsetRange, Partition
 from schemas.telemetry import Hop
@@ -99,9 +99,7 @@ class Batch:
 
     def reject(self, refused: pl.DataFrame, business_date: str | None) -> None:
         """These rows of the file are dead letters now, and not loaded."""
-        date = pl.col(business_date).cast(pl.Date) if business_date else pl.lit(None, pl.Date)
-        counted = refused.group_by(pl.col(table.PARTITION), date.alias("date")).len()
-        for number, day, rows in counted.iter_rows():
+        for number, day, rows in business_dates(refused, business_date).iter_rows():
             span = self.spans[Partition(self.topic, number)]
             span.counts += Counts(0, -rows, 0, rows)
             key = day.isoformat() if day is not None else ""

@@ -190,7 +190,7 @@ class LoadStream:
         stamps = _stamps(frame, lambda: read.timestamps()[rows])
         return Judged(
             self._file.of(frame),
-            self._business_dates(frame),
+            business_dates(frame, self.contract.business_date),
             stamps,
             rejections,
             counts,
@@ -208,16 +208,20 @@ class LoadStream:
             happened = frame[name].gather(some).to_physical().fill_null(-1).to_numpy()
         return Samples(happened, stamps[some], logged * 1000, len(rows))
 
-    def _business_dates(self, frame: pl.DataFrame) -> pl.DataFrame:
-        name = self.contract.business_date
-        date = pl.col(name).cast(pl.Date) if name else pl.lit(None, dtype=pl.Date)
-        return (
-            frame.lazy()
-            .select(pl.col(table.PARTITION).alias("partition"), date.alias("date"))
-            .group_by("partition", "date")
-            .agg(pl.len().alias("rows"))
-            .collect()
-        )
+
+def business_dates(rows: pl.DataFrame, name: str | None) -> pl.DataFrame:
+    """How many rows there are of each partition and business date: partition, date, rows.
+
+    ``name``: the column of the business date; None: there is none, and the date is null.
+    """
+    date = pl.col(name).cast(pl.Date) if name else pl.lit(None, dtype=pl.Date)
+    return (
+        rows.lazy()
+        .select(pl.col(table.PARTITION).alias("partition"), date.alias("date"))
+        .group_by("partition", "date")
+        .agg(pl.len().alias("rows"))
+        .collect()
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
+from schemas import pointers
 from schemas.errors import SetupError
 from schemas.events import Headers
+from schemas.pointers import Tokens
 
 _PORTS = {"http": 80, "https": 443}
 _MISSING = object()
@@ -107,11 +109,11 @@ def at(value: object, pointer: str, default: object = None) -> object:
     return value
 
 
-def pointer_tokens(pointer: str) -> tuple[str, ...]:
+def pointer_tokens(pointer: str) -> Tokens:
     """The reference tokens of a JSON pointer; a bare name is one token."""
-    if not pointer.startswith("/"):
-        return (pointer,) if pointer else ()
-    return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/"))
+    if pointer and not pointer.startswith("/"):
+        return (pointer,)
+    return pointers.pointer_tokens(pointer)
 
 
 def _member(value: object, token: str) -> object:

@@ -11,9 +11,9 @@ def audit_project(
     project: Project, progress: Callable[[str, int], None] = lambda _topic, _count: None
 ) -> Books:
     """Prove the books of every stream. Raises TransientError and SetupError."""
-    warehouse = project.warehouse()
+    reader, warehouse = project.reader(), project.warehouse()
     try:
-        ports = AuditPorts(project.reader(), warehouse, progress)
-        return audit_once(ports, project.streams)
+        return audit_once(AuditPorts(reader, warehouse, progress), project.streams)
     finally:
         warehouse.close()
+        reader.close()
