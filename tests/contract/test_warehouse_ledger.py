@@ -2,7 +2,6 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,20 +18,12 @@ from services.apply import Changes, apply_tables
 from services.doctor import Level
 from services.doctor_outside import check_ledger
 from services.table_columns import columns_there, misfits
-from tests.support.warehouse import TABLE, TOPIC, Place, plan, shared_server, span
+from tests.support.warehouse import TABLE, TOPIC, Place, plan, span
 
 pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
 
 P0 = Partition(TOPIC, 0)
 IDS = f"SELECT ID FROM {TABLE} ORDER BY ID"
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    place = Place(shared_server())
-    yield place
-    place.faults()
-    place.close()
 
 
 def test_the_ledger_is_created_once(place: Place) -> None:

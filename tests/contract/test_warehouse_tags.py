@@ -1,27 +1,18 @@
 """QUERY_TAG of a load's statements: which, when it is set, and on which connection."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from schemas.events import Partition
 from services.adapters.snowflake.tags import TAG_CHARS_MAX, tag_of
-from tests.support.warehouse import TABLE, TOPIC, Place, plan, shared_server, span, table_ddl
+from tests.support.warehouse import TABLE, TOPIC, Place, plan, span, table_ddl
 
 pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
 
 P0 = Partition(TOPIC, 0)
 OTHER = "SHOP_USERS"
 ALTER = "ALTER SESSION SET QUERY_TAG = "
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    place = Place(shared_server())
-    yield place
-    place.faults()
-    place.close()
 
 
 def tagged(table: str) -> str:

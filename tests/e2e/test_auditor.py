@@ -12,9 +12,9 @@ import pytest
 
 from services.cli.up import Member, asked
 from services.demo.measured import scrape
-from tests.support.damage import DEAD, damaged, fill, keep, row_at, rows_of
+from tests.support.damage import DEAD, damaged, kept_site, row_at, rows_of
 from tests.support.orders import ORDERS_TABLE
-from tests.support.project import ORDERS, Site, standing, until
+from tests.support.project import ORDERS, Site, until
 
 mark = pytest.mark
 pytestmark = [mark.enable_socket, mark.embedded, mark.timeout(300)]
@@ -22,11 +22,8 @@ pytestmark = [mark.enable_socket, mark.embedded, mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Some thousand events in several batches, with repeats and dead letters, all loaded."""
-    with standing(tmp_path_factory.mktemp("auditor") / "project") as standing_site:
-        fill(standing_site)
-        keep(standing_site)
-        yield standing_site
+    with kept_site(tmp_path_factory.mktemp("auditor")) as site:
+        yield site
 
 
 def unbalanced_seconds(member: Member, stream: str = ORDERS) -> float | None:

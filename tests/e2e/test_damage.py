@@ -11,9 +11,9 @@ from consumers.audit import AuditPorts, audit_once
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.events import Partition, Run
 from services.adapters.kafka import KafkaLogReader
-from tests.support.damage import DEAD, Range, Row, damaged, extent, fill, keep, row_at, rows_of
+from tests.support.damage import DEAD, Range, Row, damaged, extent, kept_site, row_at, rows_of
 from tests.support.orders import ORDERS_TABLE
-from tests.support.project import Site, standing
+from tests.support.project import Site
 
 mark = pytest.mark
 pytestmark = [mark.enable_socket, mark.embedded, mark.timeout(300)]
@@ -21,11 +21,8 @@ pytestmark = [mark.enable_socket, mark.embedded, mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Some thousand events in several batches, with repeats and dead letters, all loaded."""
-    with standing(tmp_path_factory.mktemp("damage") / "project") as standing_site:
-        fill(standing_site)
-        keep(standing_site)
-        yield standing_site
+    with kept_site(tmp_path_factory.mktemp("damage")) as site:
+        yield site
 
 
 def named(site: Site) -> set[Range]:

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from consumers import ledger
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import RejectReason, Stage
 from schemas.events import Rejection, Violation
 from tests.support.orders import ORDERS_TABLE, loaded, produce
-from tests.support.project import ORDERS, Site, until
+from tests.support.project import ORDERS, Site, standing, until
 from tests.support.senders import Fate, order
 
 ROUNDS = 5
@@ -83,6 +84,15 @@ def extent(site: Site, row: Row) -> Range:
     sql = f"SELECT MIN(_OFFSET) AS LO, MAX(_OFFSET) AS HI FROM {ORDERS_TABLE} WHERE {row.rows}"
     found = site.rows(sql)[0]
     return row.part_of(int(found["lo"]), int(found["hi"]) + 1)
+
+
+@contextmanager
+def kept_site(folder: Path) -> Iterator[Site]:
+    """Some thousand events in several batches, with repeats and dead letters, all loaded."""
+    with standing(folder / "project") as site:
+        fill(site)
+        keep(site)
+        yield site
 
 
 def keep(site: Site) -> None:
