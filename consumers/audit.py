@@ -82,7 +82,8 @@ def audit_since(
     facts = [_facts(p, scan, known, rows, dead) for p, scan in scans.items()]
     facts = [replace(each, proved=proved.after.get(each.partition)) for each in facts]
     found = _books(facts, dead, proved)
-    new = (*found.findings, *_doubled(known), *_elsewhere(scans, known, rows))
+    replaced = _replaced(ports.reader, scans, known)
+    new = (*found.findings, *_doubled(known), *replaced, *_elsewhere(scans, known, rows))
     findings = tuple(dict.fromkeys((*proved.findings, *new)))
     return replace(found, findings=findings), Proved(
         after=_after(known, proved),
@@ -244,6 +245,20 @@ def _doubled(known: Snapshot) -> Iterator[Finding]:
         stands = known.next_offsets[partition]
         what = f"{ledger.OFFSETS} has more than one row for the partition"
         yield Finding(partition, stands, stands, what)
+
+
+def _replaced(
+    reader: LogReader, scans: Mapping[Partition, _Scan], known: Snapshot
+) -> Iterator[Finding]:
+    """Partitions whose last ledger row is of a topic that was deleted and made again since."""
+    lasts = {p: entries[-1] for p, entries in known.entries.items() if p in scans}
+    topics = sorted({p.topic for p, last in lasts.items() if last.topic_id is not None})
+    ids = {topic: reader.topic_id(topic) for topic in topics}
+    for partition, last in sorted(lasts.items()):
+        now = ids.get(partition.topic)
+        if now is not None and last.topic_id not in {None, now}:
+            what = f"the topic was deleted and made again: loaded from {last.topic_id}, now {now}"
+            yield Finding(partition, last.first, last.after, what)
 
 
 def _elsewhere(

@@ -70,7 +70,7 @@ def _entries(
         return {}
     sql = (
         "SELECT BATCH, TOPIC, PART, FIRST_OFFSET, NEXT_OFFSET, EVENTS, LOADED, DUPLICATES, DEAD, "
-        f"TARGET_TABLE, COMMITTED_AT FROM {ledger.LEDGER} {_beyond(moved if after else {})}"
+        f"TARGET_TABLE, COMMITTED_AT, TOPIC_ID FROM {ledger.LEDGER} {_beyond(moved if after else {})}"
         "ORDER BY TOPIC, PART, FIRST_OFFSET"
     )
     entries: dict[Partition, list[Entry]] = {}
@@ -104,6 +104,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         duplicates=int(row["duplicates"]),
         dead=int(row["dead"]),
         committed_at=_micros(row["committed_at"]),
+        topic_id=row["topic_id"],
     )
 
 

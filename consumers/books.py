@@ -26,6 +26,7 @@ class Entry:
     duplicates: int
     dead: int
     committed_at: int = 0  # microseconds since the epoch, UTC
+    topic_id: str | None = None  # of the topic that was read; None where the broker told none
 
 
 @dataclass(frozen=True, slots=True)

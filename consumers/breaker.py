@@ -80,9 +80,10 @@ class Breaker:
         self._stopped.difference_update(sums)
         self._sums |= sums
 
-    def twin(self, what: str) -> "Breaker":
-        """One with the same limits for another kind of rejects."""
-        return Breaker(self.ratio_max, self.events_min, self.in_a_row_max, what)
+    def twin(self, what: str, in_a_row_max: int) -> "Breaker":
+        """One for another kind of rejects, with its own limit in a row where that is lower."""
+        lower = min(self.in_a_row_max, in_a_row_max)
+        return Breaker(self.ratio_max, self.events_min, lower, what)
 
     def _why(self, partition: Partition, found: _Sum) -> str | None:
         """Why the partition has to stop; None if it may go on."""

@@ -14,6 +14,7 @@ from schemas.ports import Clock, Lanes, Log, LogReader, Metrics, Publisher, Seen
 
 RETRY_SECONDS = 0.5  # the first wait after a failure; doubles
 RETRY_SECONDS_MAX = 30.0
+REFUSED_IN_A_ROW = 10  # so many that a table refuses are its fault, unlike one in a quiet stream
 STOPPED_SECONDS = 60.0  # how long a partition rests whose setup or events are wrong
 
 Note = Callable[[str, Mapping[str, object]], None]
@@ -59,10 +60,10 @@ class LoadState:
     explained: dict[Partition, float] = field(default_factory=dict)  # gaps; monotonic seconds
     draining: bool = False  # towards a stop
     mute: bool = False  # no more reports: one was refused while draining
-    refusals: Breaker = field(init=False)  # of rows that targets refuse: the same limits
+    refusals: Breaker = field(init=False)  # of rows that targets refuse
 
     def __post_init__(self) -> None:
-        self.refusals = self.breaker.twin("do not fit the table")
+        self.refusals = self.breaker.twin("do not fit the table", REFUSED_IN_A_ROW)
 
     @property
     def idle(self) -> bool:

@@ -48,12 +48,13 @@ def load_the_rest(ports: LoadPorts, state: LoadState, receipt: Receipt) -> Recei
 def require_few(plan: LoadPlan, error: RefusedError, breaker: Breaker, stream: LoadStream) -> None:
     """Raises SetupError where so many rows are refused that the table is wrong, not they.
 
-    All rows of a batch, or what the breaker does not let pass. Rows of dead letters are never
-    diverted: they would come back for ever.
+    That is what the breaker does not let pass, which counts over batches: one refused row can be
+    all of its batch in a quiet stream. Rows of dead letters are never diverted: they would come
+    back for ever.
     """
     count = len(error.rows)
-    if stream.is_dead or count == plan.rows:
-        why = "dead letters have no other place" if stream.is_dead else "all of them"
+    if stream.is_dead:
+        why = "dead letters have no other place"
     else:
         try:
             breaker.check(_verdicts(plan, error.rows))

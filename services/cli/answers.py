@@ -103,11 +103,17 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
+class Count(int):
+    """A number of things, which a table shows with thousands separators."""
+
+
 def cell(value: object) -> Text:
     """A value as a table shows it; data can neither mark up nor steer the terminal."""
     match value:
         case None:
             return Text("null", "dim")
+        case Count():
+            return Text(f"{value:,}")
         case dt.datetime():
             return Text(value.replace(tzinfo=None).isoformat(" ", "milliseconds"))
         case bytes() | bytearray():

@@ -17,7 +17,7 @@ from schemas.errors import SetupError
 from services.auditing import audit_project
 from services.auditor import run_auditor
 from services.bootstrap import Project
-from services.cli.answers import screen, table
+from services.cli.answers import Count, screen, table
 from services.cli.app import HERE, AsJson, Folder, app, require_project, with_project
 from services.cli.since import seconds_of
 from services.exit_codes import ExitCode
@@ -185,8 +185,8 @@ def show(found: Books, by: By | None = None) -> None:
 _SIDES = ("accepted", "loaded", "duplicate", "dead", "in_flight")
 
 
-def _values(totals: Totals) -> tuple[int, ...]:
-    return tuple(getattr(totals, name) for name in _SIDES)
+def _values(totals: Totals) -> tuple[Count, ...]:
+    return tuple(Count(getattr(totals, name)) for name in _SIDES)
 
 
 def _hour_row(share: Share, totals: Totals) -> tuple[object, ...]:

@@ -102,8 +102,8 @@ def test_a_table_that_takes_no_row_stops_the_stream_until_it_is_mended(site: Sit
     with site.up("loader"):
         loaded(site, produce(site, 10), SECONDS)
         altered(site, "VARCHAR(1)")
-        made = produce(site, 30)
-        until(lambda: "all of them" in site.log_of("loader"), SECONDS, "the setup error")
+        made = produce(site, 400)
+        until(lambda: "in a row do not fit" in site.log_of("loader"), SECONDS, "the setup error")
         assert site.count(ORDERS_TABLE, f"_ID = '{made[0]}'") == 0
         altered(site, "VARCHAR")
     with site.up("loader"):  # as a person would; it looks again every minute by itself

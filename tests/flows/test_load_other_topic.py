@@ -63,6 +63,21 @@ def test_a_running_loader_notices_before_it_loads_any_of_the_other_events() -> N
     assert world.audit().balanced
 
 
+@pytest.mark.parametrize("events", [3, 5, 8])
+def test_an_audit_names_the_topic_that_was_made_again(events: int) -> None:
+    world = loaded_world()
+    world.broker.delete_topic(STREAM)
+    world.broker.create_topic(STREAM, 1)
+    world.produce(*map(order, range(100, 100 + events)))
+    found = [str(finding) for finding in world.audit().findings]
+    assert any(
+        f"made again: loaded from topic-id-1, now {world.broker.topic_ids[STREAM]}" in each
+        for each in found
+    ), found
+    world.broker.topic_ids[STREAM] = None  # a broker that tells none
+    assert not any("made again" in str(finding) for finding in world.audit().findings)
+
+
 def test_a_broker_that_does_not_answer_is_no_reason_not_to_load() -> None:
     world = World(partitions=1)
     loader = world.loader()

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from consumers.loader import REFUSED_IN_A_ROW
 from consumers.measure import not_taken_up
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import SetupError, TransientError
@@ -124,8 +125,37 @@ def test_business_dates_count_what_is_loaded() -> None:
     assert rest is None or rest.refused == 2
 
 
-@pytest.mark.parametrize("count", [1, 5])
-def test_a_table_that_takes_no_row_stops_the_partition_and_diverts_nothing(count: int) -> None:
+def test_a_single_row_that_is_all_of_its_batch_does_not_hold_a_quiet_stream_up() -> None:
+    world = narrow()
+    loader = world.loader()
+    loader.run(1)
+    for number in (1, 2):
+        world.produce(order(number, amount=LARGE))
+        loader.run(3)
+        assert published(world) == number
+    world.produce(order(3))
+    loader.run(3)
+    assert world.loaded() == ["o3"]
+    assert str(world.audit()).endswith("3 = loaded 1 + duplicate 0 + dead 2 + in flight 0")
+
+
+def test_a_table_that_takes_no_row_any_more_diverts_ten_of_a_quiet_stream() -> None:
+    world = narrow()
+    loader = world.loader()
+    loader.run(1)
+    for number in range(15):
+        world.produce(order(number, amount=LARGE))
+        loader.run(3)
+    assert published(world) == REFUSED_IN_A_ROW
+    assert "11 events in a row do not fit" in not_taken_up(loader.ports, loader.state)
+    del world.account.refused[TABLE]  # mended
+    loader.run(65)
+    assert len(world.loaded()) == 5
+    assert world.audit().balanced
+
+
+def test_a_table_that_takes_no_row_stops_the_partition_and_diverts_nothing() -> None:
+    count = REFUSED_IN_A_ROW + 1
     world = narrow()
     loader = world.loader()
     loader.run(1)
@@ -133,7 +163,7 @@ def test_a_table_that_takes_no_row_stops_the_partition_and_diverts_nothing(count
     loader.run(3)
     assert published(world) == 0
     told = not_taken_up(loader.ports, loader.state)
-    assert f"refuses {count} of {count} rows: all of them" in told
+    assert f"refuses {count} of {count} rows: {count} events in a row do not fit" in told
     assert "compare SHOP_ORDERS" in told
     assert world.account.offsets[P0].next_offset == 0
     del world.account.refused[TABLE]  # mended

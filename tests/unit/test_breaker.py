@@ -33,7 +33,7 @@ def in_a_row(most: int) -> Breaker:
 
 
 def test_events_that_passed_count_towards_the_share_and_let_a_stopped_partition_go() -> None:
-    breaker = Breaker(0.5, 4, 100).twin("do not fit the table")
+    breaker = Breaker(0.5, 4, 100).twin("do not fit the table", 100)
     breaker.passed({P0: 10})
     breaker.check({P0: Verdicts(10, np.arange(10))})  # half of all
     with pytest.raises(BreakerOpenError, match="do not fit the table"):

@@ -19,6 +19,7 @@ _BARE: Final = re.compile(r"(?<=value )(?!'\.\.\.')(?:.*(?= to )|(?!is\b)\S+)", 
 
 # errno: what to do. Numbers as in Snowflake's error messages, without leading zeros.
 _SETUP: Final = {
+    8: "send one statement at a time",
     904: "a column is missing: run `sluice apply`, or compare table and contract",
     1003: "report this statement: it is not valid on this warehouse",
     2003: "create the object (`sluice apply`), or grant the role access to it",
@@ -42,12 +43,11 @@ _SETUP: Final = {
 }
 _TRANSIENT: Final = frozenset(
     {
-        8,  # DuckDB: another transaction changed the same rows
         603,  # internal error
         604,  # cancelled
         608,  # the warehouse is being suspended or resumed
         609,
-        610,  # deadlock
+        610,  # deadlock; the stand-in: another transaction changed the same rows
         625,  # locked for longer than LOCK_TIMEOUT; or a statement after a failed one
         630,  # statement time-out
         707,  # a result or table changed under the statement

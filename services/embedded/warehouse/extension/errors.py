@@ -9,8 +9,8 @@ from snowflake.connector.errors import ProgrammingError
 NULL_IN_NOT_NULL = (100072, "22000")
 CONSTRAINT = (200001, "22000")  # Snowflake does not enforce keys; DuckDB does
 ABORTED = (625, "57014")  # a statement after a failed one in the same transaction
-CONFLICT = (8, "40001")  # another transaction changed the same rows
-SEVERAL = (2, "0A000")  # statements in one text, where MULTI_STATEMENT_COUNT is 1
+CONFLICT = (610, "40001")  # another transaction changed the same rows; nearest to a deadlock
+SEVERAL = (8, "0A000")  # statements in one text, where MULTI_STATEMENT_COUNT is 1
 TOO_LONG = (100078, "22000")
 BAD_VALUE = (100069, "22P02")
 INTERNAL = (603, "XX000")
