@@ -81,6 +81,13 @@ def test_json_text_comes_back(warehouse: SnowflakeWarehouse, value: dict[str, An
 COLUMNS = {
     # name: type, projection of a staged field, a frame's column
     "n": ("NUMBER(38,0)", '$1:"n"::NUMBER(38,0)', pl.Series([2**63 - 1, None, -(2**63) + 1])),
+    "wide": (
+        "NUMBER(38,0)",
+        '$1:"wide"::NUMBER(38,0)',
+        pl.Series([decimal.Decimal("9" * 38), None, -decimal.Decimal(2**64)]).cast(
+            pl.Decimal(38, 0)
+        ),
+    ),
     "price": (
         "NUMBER(20,5)",
         '$1:"price"::NUMBER(20,5)',

@@ -6,12 +6,14 @@ from typing import Any
 
 from fakesnow.instance import FakeSnow
 
-from services.embedded.warehouse.extension import copying, results, stages
+from services.embedded.warehouse.extension import copying, numbers, results, stages
 
 REPLACED: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("fakesnow.arrow", "timestamp_to_sf_struct", results.timestamps_with_nulls),
     ("fakesnow.copy_into", "_source_urls", copying.source_urls),
     ("fakesnow.copy_into", "_strip_json_extract", copying.columns_of_fields),
+    ("fakesnow.server", "to_sf", numbers.narrowed),
+    ("fakesnow.transforms", "integer_precision", numbers.wide_integers),
     ("fakesnow.server", "gcs_stage_info", stages.stage_info),
 )
 
