@@ -319,6 +319,9 @@ def _places_nothing(source: WebhookSource) -> bool:
     return source.fixed and source.event_id is None
 
 
+_NAMELESS = Violation("$", RejectReason.NO_STREAM, "what would name its stream is missing")
+
+
 def _placed(
     delivery: Delivery, piece: _Piece, source: WebhookSource, position: tuple[int, int]
 ) -> _Placed:
@@ -340,7 +343,7 @@ def _placed(
     event_id, stream = found
     if event_id is not None and not source.id_per_record:
         event_id = identity.event_id_in_delivery(event_id, *position)
-    return _Placed(stream or source.fallback, event_id, None)
+    return _Placed(stream or source.fallback, event_id, None if stream else _NAMELESS)
 
 
 def _unknown(stream: str, encoders: Mapping[str, Encoder]) -> Violation | None:

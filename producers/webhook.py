@@ -1,7 +1,7 @@
 """A webhook source: how deliveries are proved, named and taken apart."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -237,6 +237,17 @@ def make_source(
     return _with_stream(source, config, preset)
 
 
+def streams_of(name: str, config: WebhookConfig, plugins: WebhookPlugins) -> set[str]:
+    """The streams that a source names without a delivery. Raises SetupError naming the field.
+
+    Where its deliveries decide, that of those which belong to none is among them, for its dead
+    letters.
+    """
+    wanted = _either(config.stream, getattr(plugins.presets.get(config.kind), "stream", None))
+    fixed = _fixed_stream(name, wanted)
+    return {*config.streams.values(), fixed or f"{name}.{UNPLACED}"}
+
+
 def _verification(
     name: str, config: WebhookConfig, secrets: Sequence[str], plugins: WebhookPlugins
 ) -> tuple[AnyScheme, Verify]:
@@ -293,19 +304,49 @@ def _with_stream(
     source: WebhookSource, config: WebhookConfig, preset: WebhookPreset | None
 ) -> WebhookSource:
     wanted = _either(config.stream, preset and preset.stream)
+    fixed = _fixed_stream(source.name, wanted)
+    if isinstance(wanted, str):
+        _require_given(source.name, wanted, config.streams)
+    if fixed is not None:
+        return replace(source, stream=_fixed(fixed), fallback=fixed, fixed=True)
     names = {stream_name(key): name for key, name in config.streams.items()}
+    read = template(wanted, source.name).read if isinstance(wanted, str) else wanted
+    return replace(source, stream=_mapped(read or _fixed(""), names))
+
+
+def _fixed_stream(source: str, wanted: str | Read | None) -> str | None:
+    """The stream of every delivery; None where they decide. Raises SetupError for a bad text."""
     if not isinstance(wanted, str):
-        return replace(source, stream=_mapped(wanted or _fixed(""), names))
+        return None
     try:
-        compiled = template(wanted, source.name)
+        compiled = template(wanted, source)
     except ValueError as error:
-        raise _bad_text(source.name, "stream", error) from None
+        raise _bad_text(source, "stream", error) from None
     if not compiled.fixed:
-        return replace(source, stream=_mapped(compiled.read, names))
+        return None
     name = compiled.literals[0]
     if not STREAM.fullmatch(name):
-        raise _bad_text(source.name, "stream", ValueError(f"{STREAM_RULE}; found {name!r}"))
-    return replace(source, stream=_fixed(name), fallback=name, fixed=True)
+        raise _bad_text(source, "stream", ValueError(f"{STREAM_RULE}; found {name!r}"))
+    return name
+
+
+def _require_given(source: str, stream: str, streams: Iterable[str]) -> None:
+    """Raises SetupError for a key of ``streams`` that the text ``stream`` cannot give."""
+    compiled = template(stream, source)
+    given = ".+".join(re.escape(stream_name(text)) for text in compiled.literals)
+    for key in streams:
+        if compiled.fixed:
+            raise SetupError(
+                "is never looked at: `stream` is the same for all records",
+                where=f"sources.{source}.streams",
+                remedy="name a place in `stream`, such as {/type}, or leave `streams` out",
+            )
+        if not re.fullmatch(given, stream_name(key)):
+            raise SetupError(
+                f"no record is of stream {key!r}: `stream` is {stream!r}",
+                where=f"sources.{source}.streams",
+                remedy="write the keys as `stream` gives them, its places filled in",
+            )
 
 
 def _either(configured: object, preset: object) -> Any:  # noqa: ANN401 - both of one field's type

@@ -21,6 +21,7 @@ from producers.webhook import (
     find_plugins,
     make_source,
     read_config,
+    streams_of,
 )
 from schemas.avro import wire_schema
 from schemas.contract import DEAD_SUFFIX, Contract
@@ -174,12 +175,7 @@ class Project:
         contracts = load_contracts(self.settings.root / CONTRACTS)
         named = {s.stream for source in self.rest_sources.values() for s in source.streams}
         for name, config in self.webhook_configs.items():
-            named |= set(config.streams.values())
-            fixed = config.stream is not None and "{" not in config.stream
-            if fixed and not config.streams and config.stream is not None:
-                named.add(config.stream)
-            elif not fixed:  # what belongs to no stream still has dead letters
-                named.add(f"{name}.unknown")
+            named |= streams_of(name, config, self.plugins)
         return catalogue(contracts, sorted(named))
 
     @cached_property

@@ -207,11 +207,15 @@ def test_streams_and_ids_come_from_the_record() -> None:
 
 
 def test_an_unknown_stream_is_a_dead_letter_of_the_source() -> None:
+    """Also where that of the source is there, to load what no contract describes."""
     shop = source(stream="shop.{/kind}")
-    received = taken(b'[{"kind":"../../etc"},{"kind":"users"},{}]', to=shop)
-    assert len(received.records) == 1
-    assert reasons(received) == [RejectReason.NO_STREAM] * 2
-    assert {one.stream for one in received.rejections} == {"shop.unknown"}
+    body = delivery(b'[{"kind":"../../etc"},{"kind":"users"},{}]')
+    for encoders in (ENCODERS, ENCODERS | {"shop.unknown": PlainEncoder("shop.unknown")}):
+        received = receive(body, shop, encoders, LIMITS)
+        assert isinstance(received, Received)
+        assert len(received.records) == 1
+        assert reasons(received) == [RejectReason.NO_STREAM] * 2
+        assert {one.stream for one in received.rejections} == {"shop.unknown"}
 
 
 def test_a_delivery_id_is_numbered_over_the_deliverys_events() -> None:

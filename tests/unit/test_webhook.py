@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.places import stream_name, template, text_at
-from producers.webhook import WebhookConfig, find_plugins, make_source, read_config
+from producers.webhook import WebhookConfig, find_plugins, make_source, read_config, streams_of
 from schemas.errors import SetupError
 from schemas.pointers import pointer_tokens
 from tests.support.http import HMAC_TABLE, delivery, preset, source
@@ -42,6 +42,9 @@ def refused(name: str = "shop", **table: Any) -> SetupError:
         ({"stream": "shop.{x y}"}, "sources.shop.stream"),
         ({"stream": "Not A Stream"}, "sources.shop.stream"),
         ({"streams": {"a": "Not A Stream"}}, "sources.shop.streams.a"),
+        ({"streams": {"shop.orders": "shop.all"}}, "sources.shop.streams"),
+        ({"stream": "shop.{/k}", "streams": {"orders": "shop.all"}}, "sources.shop.streams"),
+        ({"stream": "shop.{/k}", "streams": {"shop.": "shop.all"}}, "sources.shop.streams"),
         ({"event_id": "{}"}, "sources.shop.event_id"),
         ({"event_id": "{/id"}, "sources.shop.event_id"),
         ({"event_id": "constant"}, "sources.shop.event_id"),
@@ -117,6 +120,24 @@ def test_stripe_is_a_preset() -> None:
 
 def test_a_fixed_stream_takes_its_own_dead_letters() -> None:
     assert source(stream="{source}.orders").fallback == "shop.orders"
+
+
+@pytest.mark.parametrize(
+    ("table", "streams"),
+    [
+        ({"stream": "{source}.orders"}, {"shop.orders"}),
+        ({"stream": "shop.{/k}"}, {"shop.unknown"}),
+        ({"stream": "{/k}.{x-of}", "streams": {"A.b": "shop.b"}}, {"shop.b", "shop.unknown"}),
+        ({"kind": "github", "stream": None, "verify": None}, {"shop.unknown"}),
+    ],
+)
+def test_the_streams_that_a_source_names_without_a_delivery(
+    table: dict[str, Any], streams: set[str]
+) -> None:
+    merged = {k: v for k, v in (HMAC_TABLE | table).items() if v is not None}
+    config = read_config("shop", merged, PLUGINS)
+    assert streams_of("shop", config, PLUGINS) == streams
+    assert make_source("shop", config, ("s",), PLUGINS).fallback in streams
 
 
 def test_github_answers_ping() -> None:
