@@ -8,8 +8,10 @@ import numpy.typing as npt
 
 from consumers import audit_tables as tables
 from consumers import books, ledger
+from consumers.audit_ids import IdPorts, Settled, check_ids
 from consumers.audit_tables import Snapshot, Tables
 from consumers.books import Books, Finding, PartitionFacts, Share, Totals
+from consumers.decode import SchemaLookup
 from consumers.proved import NOTHING, Letters, Proved
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.errors import Stage
@@ -27,6 +29,7 @@ class AuditPorts:
     reader: LogReader
     warehouse: Warehouse
     progress: Progress = lambda _topic, _count: None
+    lookup: SchemaLookup | None = None  # given: events' ids are looked at too, of everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class _Dead:
     coordinates: Mapping[Partition, npt.NDArray[np.int64]]
     letters: Mapping[str, Letters]
     in_flight: Mapping[str, list[str]] = field(default_factory=dict)  # keys of refused ones
+    unloadable: Mapping[Partition, set[int]] = field(default_factory=dict)  # those in flight
 
 
 def audit_once(ports: AuditPorts, streams: Mapping[str, Contract]) -> Books:
@@ -83,7 +87,8 @@ def audit_since(
     facts = [replace(each, proved=proved.after.get(each.partition)) for each in facts]
     found = _books(facts, dead, proved)
     replaced = _replaced(ports.reader, scans, known)
-    new = (*found.findings, *_doubled(known), *replaced, *_elsewhere(scans, known, rows))
+    ids = () if proved.after else _by_ids(ports, streams, (scans, known, dead))
+    new = (*found.findings, *_doubled(known), *replaced, *_elsewhere(scans, known, rows), *ids)
     findings = tuple(dict.fromkeys((*proved.findings, *new)))
     return replace(found, findings=findings), Proved(
         after=_after(known, proved),
@@ -164,20 +169,25 @@ def _dead_letters(
     rows = tables.refused_rows(warehouse, known, batches if new_only else None)
     keys: dict[str, list[str]] = {}
     in_flight: dict[str, list[str]] = {}
+    unloadable: dict[Partition, set[int]] = {}
     for (topic, _), scan in scans.items():
         if not topic.endswith(DEAD_SUFFIX):
             continue
         stream = topic.removesuffix(DEAD_SUFFIX)
         keys.setdefault(stream, []).extend(filter(_never_logged, scan.keys))
         in_flight.setdefault(stream, []).extend(filter(_never_logged, scan.keys_in_flight))
-        for origin in filter(None, map(coordinates, scan.keys_in_flight)):
-            loaded.setdefault(origin[0], set()).add(origin[1])
+        for key in scan.keys_in_flight:
+            origin = coordinates(key)
+            if origin is not None:
+                loaded.setdefault(origin[0], set()).add(origin[1])
+            if origin is not None and key.endswith(f"/{Stage.LOAD}"):
+                unloadable.setdefault(origin[0], set()).add(origin[1])
     letters = {
         stream: proved.letters.get(stream, Letters()).settled(keys.get(stream, ()), rows[stream])
         for stream in proved.letters.keys() | keys.keys() | rows.keys()
     }
     origins = {p: np.array(sorted(found), dtype=np.int64) for p, found in loaded.items()}
-    return _Dead(origins, letters, in_flight)
+    return _Dead(origins, letters, in_flight, unloadable)
 
 
 def _never_logged(key: str) -> bool:
@@ -245,6 +255,37 @@ def _doubled(known: Snapshot) -> Iterator[Finding]:
         stands = known.next_offsets[partition]
         what = f"{ledger.OFFSETS} has more than one row for the partition"
         yield Finding(partition, stands, stands, what)
+
+
+def _by_ids(
+    ports: AuditPorts,
+    streams: Mapping[str, Contract],
+    seen: tuple[Mapping[Partition, _Scan], Snapshot, _Dead],
+) -> Iterator[Finding]:
+    """What events' ids say of each partition, if they are to be looked at."""
+    if ports.lookup is None:
+        return
+    scans, known, dead = seen
+    here = IdPorts(ports.reader, ports.warehouse, ports.lookup, ports.progress)
+    none = np.empty(0, dtype=np.int64)
+    for topic, contract in streams.items():
+        mine = {p: known.next_offsets[p] for p in scans.keys() & known.next_offsets.keys()}
+        mine = {p: after for p, after in mine.items() if p.topic == topic}
+        if not mine:
+            continue
+        ranges = tables.offset_ranges(ports.warehouse, contract)
+        refused = tables.unloadable_origins(ports.warehouse, topic)
+        for partition, after in mine.items():
+            unloadable = refused.get(partition, set()) | dead.unloadable.get(partition, set())
+            settled = Settled(
+                partition,
+                scans[partition].start,
+                min(after, scans[partition].end),
+                ranges.get(partition, none.reshape(0, 2)),
+                dead.coordinates.get(partition, none),
+                np.array(sorted(unloadable), dtype=np.int64),
+            )
+            yield from check_ids(here, contract, settled)
 
 
 def _replaced(

@@ -9,8 +9,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from consumers import ledger
 from consumers.books import Entry, Rows
+from schemas.contract import Contract
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import TransientError
 from schemas.events import Partition
@@ -70,8 +74,8 @@ def _entries(
         return {}
     sql = (
         "SELECT BATCH, TOPIC, PART, FIRST_OFFSET, NEXT_OFFSET, EVENTS, LOADED, DUPLICATES, DEAD, "
-        f"TARGET_TABLE, COMMITTED_AT, TOPIC_ID FROM {ledger.LEDGER} {_beyond(moved if after else {})}"
-        "ORDER BY TOPIC, PART, FIRST_OFFSET"
+        f"TARGET_TABLE, COMMITTED_AT, TOPIC_ID FROM {ledger.LEDGER} "
+        f"{_beyond(moved if after else {})}ORDER BY TOPIC, PART, FIRST_OFFSET"
     )
     entries: dict[Partition, list[Entry]] = {}
     for row in warehouse.rows(sql):
@@ -216,3 +220,46 @@ def refused_rows(
             if row["_batch"] in known.batches:
                 found[row["stream"]] += int(row["n"])
     return found
+
+
+def unloadable_origins(warehouse: Warehouse, topic: str) -> dict[Partition, set[int]]:
+    """The offsets of events that their table refused, of dead letters that are loaded."""
+    sql = (
+        f"SELECT ORIGIN_PARTITION, ORIGIN_OFFSET FROM {DEAD_LETTERS} "
+        f"WHERE STREAM = {literal(topic)} AND STAGE = 'load'"
+    )
+    found: dict[Partition, set[int]] = {}
+    for row in warehouse.rows(sql):
+        origin = Partition(topic, int(row["origin_partition"]))
+        found.setdefault(origin, set()).add(int(row["origin_offset"]))
+    return found
+
+
+def offset_ranges(
+    warehouse: Warehouse, contract: Contract
+) -> dict[Partition, npt.NDArray[np.int64]]:
+    """The offsets that a stream's table holds, as ranges: rows of first and last, ascending."""
+    sql = (
+        "SELECT PART, MIN(OFFS) AS LO, MAX(OFFS) AS HI FROM ("
+        "SELECT PART, OFFS, OFFS - ROW_NUMBER() OVER (PARTITION BY PART ORDER BY OFFS) AS ISLAND "
+        "FROM (SELECT DISTINCT _PARTITION AS PART, _OFFSET AS OFFS "
+        f"FROM {identifier(contract.table_name)} WHERE _TOPIC = {literal(contract.topic)}) D) N "
+        "GROUP BY PART, ISLAND ORDER BY PART, LO"
+    )
+    found: dict[Partition, list[tuple[int, int]]] = {}
+    for row in warehouse.rows(sql):
+        partition = Partition(contract.topic, int(row["part"]))
+        found.setdefault(partition, []).append((int(row["lo"]), int(row["hi"])))
+    return {p: np.array(ranges, dtype=np.int64) for p, ranges in found.items()}
+
+
+def known_ids(warehouse: Warehouse, contract: Contract, ids: Collection[str]) -> set[str]:
+    """Those of the ids that a stream's table holds, or that it refused."""
+    loaded = f"SELECT _ID AS X FROM {identifier(contract.table_name)} WHERE _ID"
+    refused = f"SELECT EVENT_ID AS X FROM {DEAD_LETTERS} WHERE STAGE = 'load' AND EVENT_ID"
+    return {
+        str(row["x"])
+        for some in _in_parts(ids)
+        for sql in (loaded, refused)
+        for row in warehouse.rows(f"{sql} IN ({literals(some)})")
+    }

@@ -4,7 +4,7 @@ An event is a duplicate if the last accepted event with its key and a lower offs
 than a window older. Reading an offset twice thus never makes it a duplicate of itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -39,6 +39,17 @@ def dedupe_keys(contract: Contract, frame: pl.DataFrame) -> pl.Series:
     # with their lengths, so that "a", "b|c" and "a|b", "c" differ
     parts = [part for text in texts for part in (text.str.len_bytes(), pl.lit(":"), text)]
     return frame.select(pl.coalesce(pl.col(avro.ID), pl.concat_str(parts))).to_series()
+
+
+def stamps_of(frame: pl.DataFrame, logged: Callable[[], Integers]) -> Integers:
+    """When each event was received (microseconds): our own field, or else the log's time.
+
+    ``logged`` gives the log's times in milliseconds.
+    """
+    received = frame[avro.RECEIVED_AT].to_physical()
+    if received.null_count():
+        received = received.fill_null(pl.Series(logged() * 1000))
+    return received.to_numpy()
 
 
 def key_hashes(column: pl.Series) -> KeyHashes:

@@ -9,7 +9,7 @@ import polars as pl
 
 from consumers.breaker import Verdicts
 from consumers.decode import Decoder, SchemaLookup
-from consumers.dedupe import PartitionKeys, dedupe_keys, key_hashes
+from consumers.dedupe import PartitionKeys, dedupe_keys, key_hashes, stamps_of
 from consumers.judge import judge
 from schemas import avro, table
 from schemas.contract import DEAD_SUFFIX, Contract
@@ -155,7 +155,7 @@ class LoadStream:
         hashes = stamps = None
         if self.window:
             hashes = key_hashes(dedupe_keys(self.contract, candidates.frame))
-            stamps = _stamps(candidates.frame, lambda: read.timestamps()[rows])
+            stamps = stamps_of(candidates.frame, lambda: read.timestamps()[rows])
         counts = {}
         for place, run in enumerate(runs):
             mine = np.arange(edges[place], edges[place + 1])
@@ -187,7 +187,7 @@ class LoadStream:
             pl.Series(table.PARTITION, read.numbers[rows], dtype=pl.Int32),
             pl.Series(table.OFFSET, read.offsets[rows]),
         )
-        stamps = _stamps(frame, lambda: read.timestamps()[rows])
+        stamps = stamps_of(frame, lambda: read.timestamps()[rows])
         return Judged(
             self._file.of(frame),
             business_dates(frame, self.contract.business_date),
@@ -299,14 +299,6 @@ class _Read:
             schema_id=avro.HEADER.unpack(header)[1] if framed else None,
             seen_at=int(run.timestamps[place]) * 1000,
         )
-
-
-def _stamps(frame: pl.DataFrame, timestamps: Callable[[], Integers]) -> Integers:
-    """When each event was received (microseconds): our own field, or else the log's time."""
-    received = frame[avro.RECEIVED_AT].to_physical()
-    if received.null_count():
-        received = received.fill_null(pl.Series(timestamps() * 1000))
-    return received.to_numpy()
 
 
 def _bytes(key: bytes | str | None) -> bytes | None:

@@ -4,16 +4,28 @@ from collections.abc import Callable
 
 from consumers.audit import AuditPorts, audit_once
 from consumers.books import Books
+from consumers.decode import SchemaLookup
 from services.bootstrap import Project
 
+Progress = Callable[[str, int], None]
 
-def audit_project(
-    project: Project, progress: Callable[[str, int], None] = lambda _topic, _count: None
+
+def audit_project(project: Project, progress: Progress = lambda _topic, _count: None) -> Books:
+    """Prove the books of every stream by counts. Raises TransientError and SetupError."""
+    return _audited(project, progress, None)
+
+
+def audit_project_by_ids(
+    project: Project, progress: Progress = lambda _topic, _count: None
 ) -> Books:
-    """Prove the books of every stream. Raises TransientError and SetupError."""
+    """The same, and look at the ids of all events: that duplicates are duplicates."""
+    return _audited(project, progress, project.registry.schema)
+
+
+def _audited(project: Project, progress: Progress, lookup: SchemaLookup | None) -> Books:
     reader, warehouse = project.reader(), project.warehouse()
     try:
-        return audit_once(AuditPorts(reader, warehouse, progress), project.streams)
+        return audit_once(AuditPorts(reader, warehouse, progress, lookup), project.streams)
     finally:
         warehouse.close()
         reader.close()

@@ -13,7 +13,7 @@ from rich.console import Console
 from schemas.contract import DEAD_SUFFIX
 from schemas.errors import SetupError, TransientError
 from schemas.ports import Clock
-from services.auditing import audit_project
+from services.auditing import audit_project_by_ids
 from services.bootstrap import Project, open_project
 from services.cli.applying import apply_project
 from services.cli.up import Member, asked, running
@@ -206,7 +206,7 @@ class Stage:
             facts = read_facts(warehouse, self.project.streams)
         finally:
             warehouse.close()
-        books = audit_project(self.project)
+        books = audit_project_by_ids(self.project)
         started, loaded = moments
         flights = plan.data.flights.height
         return Report(

@@ -11,6 +11,7 @@ from consumers.audit import AuditPorts, audit_once
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.events import Partition, Run
 from services.adapters.kafka import KafkaLogReader
+from services.auditing import audit_project
 from tests.support.damage import DEAD, Range, Row, damaged, extent, kept_site, row_at, rows_of
 from tests.support.orders import ORDERS_TABLE
 from tests.support.project import Site
@@ -26,8 +27,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def named(site: Site) -> set[Range]:
-    """What the audit names."""
-    books = site.audit()
+    """What the audit names, by counts."""
+    books = audit_project(site.project)
     assert books.balanced is not bool(books.findings)
     return {(*f.partition, f.first, f.after) for f in books.findings}
 
@@ -307,6 +308,26 @@ def test_the_audit_names_the_range_of_a_message_that_the_log_has_lost(site: Site
     assert [(*f.partition, f.first, f.after) for f in found.findings] == [row.range]
 
 
+def test_an_event_that_was_taken_for_a_duplicate_is_named_by_ids_only(site: Site) -> None:
+    row = rows_of(site)[2]
+    place = extent(site, row)[2]
+    moved = "LOADED = LOADED - 1, DUPLICATES = DUPLICATES + 1"
+    with damaged(
+        site,
+        f"DELETE FROM {ORDERS_TABLE} WHERE {row_at(site, row)}",
+        f"UPDATE {ledger.LEDGER} SET {moved} WHERE {row.where}",
+    ):
+        assert named(site) == set()
+        code, answer = site.audit_command("--ids")
+        (found,) = answer["findings"]
+        assert (code, found["topic"], found["partition"]) == (1, row.topic, row.part)
+        # and its copy, which was sent with the round's first events once more
+        assert found["what"].startswith("2 events counted as duplicates")
+        assert (found["first"], found["after"] - 1 in range(place + 1, row.after)) == (place, True)
+    code, answer = site.audit_command("--ids")
+    assert (code, answer["findings"]) == (0, [])
+
+
 def test_what_retention_has_deleted_is_a_note_and_no_finding(site: Site) -> None:
     """Irreversible, hence last: the log forgets two ranges and a part of the third."""
     row = rows_of(site)[2]
@@ -314,6 +335,7 @@ def test_what_retention_has_deleted_is_a_note_and_no_finding(site: Site) -> None
     code, answer = site.audit_command()
     assert (code, answer["findings"]) == (0, [])
     assert answer["notes"] == [f"{row.topic}/{row.part}: 3 ranges are past the log's retention"]
+    assert site.audit().balanced  # first copies that the log has forgotten are in the table
     statement = f"DELETE FROM {ORDERS_TABLE} WHERE {row_at(site, rows_of(site)[1])}"
     with damaged(site, statement):  # the table is held against the ledger all the same
         assert named(site) == {rows_of(site)[1].range}

@@ -19,7 +19,7 @@ from schemas.events import Incoming, Record
 from schemas.ports import Warehouse
 from services.adapters.clock import SystemClock
 from services.adapters.kafka import KafkaPublisher
-from services.auditing import audit_project
+from services.auditing import audit_project_by_ids
 from services.bootstrap import Project
 from services.cli.applying import apply_project
 from services.cli.up import Member, asked, running
@@ -245,7 +245,7 @@ class Site:
         inject(self.warehouse.port, rules)
 
     def audit(self) -> Books:
-        return audit_project(self.project)
+        return audit_project_by_ids(self.project)
 
     def audit_command(self, *options: str) -> tuple[int, dict[str, Any]]:
         """``sluice audit --json``: its exit code and its answer."""

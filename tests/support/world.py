@@ -199,8 +199,8 @@ class World:
 
     def audit(self) -> Books:
         streams = {STREAM: CONTRACT, STREAM + ".dead": dead_contract(STREAM)}
-        ports = AuditPorts(MemoryLogReader(self.broker), MemoryWarehouse(self.account))
-        return audit_once(ports, streams)
+        reader, warehouse = MemoryLogReader(self.broker), MemoryWarehouse(self.account)
+        return audit_once(AuditPorts(reader, warehouse, lookup=SCHEMAS.get), streams)
 
     def loaded(self) -> list[str]:
         """The order ids in the table, sorted."""
