@@ -1,11 +1,11 @@
 """Rejected events on their way out of the stream: durable before anything else happens."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from consumers.loader import LoadPorts
+from schemas.dead_letters import without_bytes
 from schemas.errors import OversizedError, RejectReason
-from schemas.events import Rejection, Violation
+from schemas.events import Rejection
 
 
 def publish_dead(ports: LoadPorts, rejections: Sequence[Rejection]) -> None:
@@ -18,23 +18,9 @@ def publish_dead(ports: LoadPorts, rejections: Sequence[Rejection]) -> None:
             whole = left[error.index]
             if whole.violations[-1].reason is RejectReason.OVERSIZED:  # it was not the original
                 raise
-            left[error.index] = _without_bytes(whole)
+            left[error.index] = without_bytes(whole)
         else:
             return
-
-
-def _without_bytes(rejection: Rejection) -> Rejection:
-    """The same without the message, whose place in the log it names."""
-    size = len(rejection.value or b"") + len(rejection.key or b"")
-    detail = f"{size} bytes, too many for a dead letter: they are in the log only, at its place"
-    left = Violation("$", RejectReason.OVERSIZED, detail)
-    return replace(
-        rejection,
-        violations=(*rejection.violations, left),
-        value=None,
-        key=None,
-        headers=(),
-    )
 
 
 def count_dead(ports: LoadPorts, topic: str, rejections: Sequence[Rejection]) -> None:

@@ -3,7 +3,7 @@
 import datetime as dt
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -79,7 +79,7 @@ def parse(value: object, form: str) -> CursorValue | None:
         return None
     try:
         return _parse(value, form)
-    except (ValueError, OverflowError, InvalidOperation, TypeError):
+    except (ValueError, ArithmeticError, TypeError):
         return None
 
 
@@ -88,14 +88,19 @@ def _parse(value: object, form: str) -> CursorValue | None:
         case "text":
             return value if isinstance(value, str) and value else None
         case "integer":
-            return int(value) if isinstance(value, int | str) else None
+            return _bounded(int(value)) if isinstance(value, int | str) else None
         case "epoch_seconds" | "epoch_millis":
             micros = Decimal(str(value)) * (MICROS if form == "epoch_seconds" else 1_000)
-            return int(micros.to_integral_value(rounding="ROUND_FLOOR"))
+            return _bounded(micros.to_integral_value(rounding="ROUND_FLOOR"))
         case "rfc3339" | "date":
             return _micros(dt.datetime.fromisoformat(str(value)))
         case pattern:
             return _micros(dt.datetime.strptime(str(value), pattern))  # noqa: DTZ007 - see _micros
+
+
+def _bounded(number: int | Decimal) -> int | None:
+    """In 64 bits, as it is stored; looked at first, as ``int`` of 1e99999999 has no end."""
+    return int(number) if -(2**63) <= number < 2**63 else None
 
 
 def _micros(moment: dt.datetime) -> int:

@@ -6,28 +6,17 @@ from producers.encode import Encoded
 from schemas.errors import RejectReason, Stage
 from schemas.events import Incoming, Record, Rejection, Violation
 
-OVERHEAD_BYTES = 100  # of one record in a batch of the log, at most, without its headers
-HEADER_BYTES = 10
-
-
-def record_bytes(record: Record) -> int:
-    """What a record needs in the log."""
-    size = len(record.value) + len(record.key or b"") + OVERHEAD_BYTES
-    for name, value in record.headers:
-        size += len(name) + len(value) + HEADER_BYTES
-    return size
-
 
 def fitting(encoded: Encoded, incoming: Sequence[Incoming], bytes_max: int) -> Encoded:
     """The same, with a rejection for every record of more than ``bytes_max``."""
-    if max(map(record_bytes, encoded.records), default=0) <= bytes_max:
+    if max((record.log_bytes for record in encoded.records), default=0) <= bytes_max:
         return encoded
     records: list[Record] = []
     rejections: list[Rejection] = []
     for one, id_, verdict in _verdicts(encoded, incoming):
         if isinstance(verdict, Rejection):
             rejections.append(verdict)
-        elif record_bytes(verdict) <= bytes_max:
+        elif verdict.log_bytes <= bytes_max:
             records.append(verdict)
         else:
             rejections.append(_oversized(one, id_, verdict, bytes_max))
@@ -49,7 +38,7 @@ def _verdicts(
 
 
 def _oversized(one: Incoming, id_: str, record: Record, bytes_max: int) -> Rejection:
-    detail = f"{record_bytes(record)} bytes in the log, which takes {bytes_max}"
+    detail = f"{record.log_bytes} bytes in the log, which takes {bytes_max}"
     return Rejection(
         stream=record.topic,
         stage=Stage.ENCODE,

@@ -1,6 +1,7 @@
 """Dead letters are a stream: their contract, and how a rejection becomes one of their events."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import orjson
@@ -9,11 +10,12 @@ from pydantic import BaseModel, Field, JsonValue
 from schemas import avro, identity
 from schemas.contract import DEAD_SUFFIX, DEDUPE_WINDOW_MAX, Contract
 from schemas.errors import RejectReason, Stage
-from schemas.events import Record, Rejection
+from schemas.events import Record, Rejection, Violation
 from schemas.record_writer import RecordWriter
 
 TABLE = "SLUICE_DEAD_LETTERS"
 SUBJECT = "sluice.dead"
+BYTES_MAX = 8_388_608  # of one dead letter: an event with everything that is said about it
 
 
 class DeadLetter(BaseModel):
@@ -96,14 +98,35 @@ class DeadLetterWriter:
         return Record(topic, self._writer.write(value), event_id.encode())
 
 
+def without_bytes(rejection: Rejection) -> Rejection:
+    """The same, under the same id, without the message: it is too large for a dead letter."""
+    size = len(rejection.value or b"") + len(rejection.key or b"")
+    place = "left out" if rejection.offset is None else "in the log only, at its place"
+    detail = f"{size} bytes, too many for a dead letter: they are {place}"
+    left = Violation("$", RejectReason.OVERSIZED, detail)
+    return replace(
+        rejection,
+        violations=(*rejection.violations, left),
+        event_id=rejection.event_id or _event_id(rejection),
+        value=None,
+        key=None,
+        headers=(),
+    )
+
+
+def _event_id(rejection: Rejection) -> str | None:
+    """What its bytes are called, where they never were on a topic."""
+    if rejection.offset is not None:
+        return None
+    return identity.event_id_of_body(rejection.source or "", rejection.value or b"")
+
+
 def _identity(rejection: Rejection) -> str:
     if rejection.partition is not None and rejection.offset is not None:
         return identity.dead_letter_id(
             rejection.stream, rejection.partition, rejection.offset, rejection.stage.value
         )
-    name = rejection.event_id or identity.event_id_of_body(
-        rejection.source or "", rejection.value or b""
-    )
+    name = rejection.event_id or _event_id(rejection)
     return identity.bounded(f"{rejection.stream}/{name}/{rejection.stage.value}")
 
 

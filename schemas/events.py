@@ -44,6 +44,10 @@ class Incoming(NamedTuple):
     received_at: int  # microseconds since the epoch, UTC
 
 
+OVERHEAD_BYTES = 100  # of a message in its batch, at most, without its headers
+HEADER_BYTES = 10  # of one header, beside its name and value
+
+
 class Record(NamedTuple):
     """One message for the log. A tuple, since there are many of them."""
 
@@ -51,6 +55,14 @@ class Record(NamedTuple):
     value: bytes
     key: bytes | None = None
     headers: RecordHeaders = ()
+
+    @property
+    def log_bytes(self) -> int:
+        """What it needs in the log, at most."""
+        size = len(self.value) + len(self.key or b"") + OVERHEAD_BYTES
+        for name, value in self.headers:
+            size += len(name) + len(value) + HEADER_BYTES
+        return size
 
 
 @dataclass(frozen=True, slots=True)

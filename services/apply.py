@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from consumers import ledger
-from schemas import table
+from schemas import dead_letters, table
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.ports import Warehouse
 from services.adapters.kafka import KafkaAdmin, TopicSpec
@@ -13,7 +13,6 @@ from services.settings import Kafka
 from services.table_columns import BY_HAND, columns_there, misfits
 
 REPORTS, CURSORS = "sluice.batches", "sluice.cursors"
-DEAD_LETTER_BYTES_MAX = 8_388_608
 HOUR_MS = 3_600_000
 
 
@@ -44,7 +43,7 @@ def topic_specs(streams: Mapping[str, Contract], settings: Kafka) -> list[TopicS
                 settings.retention_hours * HOUR_MS,
                 2 * round(contract.dedupe_window.total_seconds() * 1000) + HOUR_MS,
             ),
-            config={"max.message.bytes": str(DEAD_LETTER_BYTES_MAX)}
+            config={"max.message.bytes": str(dead_letters.BYTES_MAX)}
             if name.endswith(DEAD_SUFFIX)
             else {},
         )

@@ -25,7 +25,7 @@ from producers.webhook import (
 )
 from schemas.avro import wire_schema
 from schemas.contract import DEAD_SUFFIX, Contract
-from schemas.dead_letters import SUBJECT, DeadLetterWriter, dead_contract
+from schemas.dead_letters import BYTES_MAX, SUBJECT, DeadLetterWriter, dead_contract
 from schemas.errors import SetupError
 from schemas.ports import Clock
 from services.adapters.clock import SystemClock
@@ -38,6 +38,7 @@ from services.adapters.kafka import (
     KafkaTransactions,
     read_compacted,
 )
+from services.adapters.kafka.clients import message_bytes_max
 from services.adapters.kafka.group_commit import GroupCommit
 from services.adapters.lanes import ThreadLanes
 from services.adapters.metrics import PrometheusMetrics
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     from services.adapters.snowflake import SnowflakeWarehouse
 
 REST = "rest"
-DEAD_LETTER_BYTES_MAX = 8_388_608  # an event with everything that is said about it
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,11 @@ class Project:
             )
         return options
 
+    @property
+    def _large(self) -> dict[str, Any]:
+        """The options of producers that write dead letters."""
+        return {"message.max.bytes": BYTES_MAX, **self.kafka_options}
+
     def admin(self) -> KafkaAdmin:
         """Topics."""
         return KafkaAdmin(self.kafka_options)
@@ -275,23 +280,24 @@ class Project:
             clock=self.clock,
             metrics=self.metrics,
             http=lambda bounds: open_http(bounds, self.clock),
-            transactions=lambda name: KafkaTransactions(self.kafka_options, name),
+            transactions=lambda name: KafkaTransactions(self._large, name),
             cursors=lambda: read_compacted(self.kafka_options, CURSORS_TOPIC),
             encoders=self.encoders,
             dead_letters=self.dead_letters.records,
             secret=self.secret,
             refresh_tokens=FileRefreshTokens(self.settings.state / "tokens"),
+            record_bytes_max=message_bytes_max(self.kafka_options),
+            dead_letter_bytes_max=message_bytes_max(self._large),
         )
 
     def load_ports(self, note: Note) -> LoadPorts:
         """The loader's; ``note`` takes what happens on the way."""
         settings = self.settings.loader
         group = f"{self.settings.project}-{settings.group}"
-        large = {"message.max.bytes": DEAD_LETTER_BYTES_MAX, **self.kafka_options}
         return LoadPorts(
             log=KafkaLog(self.kafka_options, group, list(self.streams)),
             reader=self.reader(),
-            publisher=KafkaPublisher(large, "loader"),
+            publisher=KafkaPublisher(self._large, "loader"),
             lanes=ThreadLanes(self.warehouse, settings.lanes),
             stores=SegmentStores(self.settings.state / "seen"),
             clock=self.clock,

@@ -10,7 +10,6 @@ from typing import Any, assert_never
 import structlog
 
 from producers import receive as steps
-from producers.fitting import record_bytes
 from producers.receive import Limits, Received
 from producers.refusal import Refusal, RefusalReason
 from producers.webhook import Answer, WebhookSource
@@ -216,7 +215,7 @@ class Gateway:
         if sink.pending and sink.pending + count > self._settings.in_flight_events_max:
             return door.busy("too many events wait for the broker")
         bytes_max = sink.dead_letter_bytes_max
-        if dead and any(record_bytes(record) > bytes_max for record in dead):
+        if dead and any(record.log_bytes > bytes_max for record in dead):
             return Refusal(
                 413,
                 RefusalReason.TOO_LARGE,

@@ -53,4 +53,6 @@ class PollPorts:
     dead_letters: Callable[[Sequence[Rejection]], Sequence[Record]]
     secret: Callable[[str], str]  # name -> text; may block
     refresh_tokens: RefreshTokens
+    record_bytes_max: int  # of an event in the log
+    dead_letter_bytes_max: int
     board: Board = field(default_factory=Board)

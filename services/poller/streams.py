@@ -2,14 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from producers.cursors import State, dump_state, is_time, load_state, write
 from producers.exchange import Request, Response
+from producers.fitting import fitting
 from producers.poll import Fetch, Plan, Publish, poll
+from schemas.dead_letters import without_bytes
 from schemas.errors import SetupError, SluiceError
 from schemas.events import Record, Rejection
 from schemas.ports import Transactions
@@ -154,13 +156,26 @@ class Stream:
         rejections = list(page.rejections)
         if page.incoming:
             encoded = self.ports.encoders[self.name].encode(page.incoming)
+            encoded = fitting(encoded, page.incoming, self.ports.record_bytes_max)
             events, rejections = encoded.records, [*rejections, *encoded.rejections]
         cursor = Record(
             CURSORS_TOPIC, dump_state(page.state), cursor_key(self.plan.name, self.name)
         )
-        dead = self.ports.dead_letters(rejections) if rejections else ()
+        dead, rejections = self._letters(rejections)
         self._transactions.publish_atomically([*events, *dead, cursor])
         return len(events), rejections
+
+    def _letters(self, rejections: list[Rejection]) -> tuple[Sequence[Record], list[Rejection]]:
+        """Their dead letters; those that are too large for the log go without the bytes."""
+        if not rejections:
+            return (), rejections
+        dead, bytes_max = self.ports.dead_letters(rejections), self.ports.dead_letter_bytes_max
+        large = [record.log_bytes > bytes_max for record in dead]
+        if any(large):
+            cut = zip(rejections, large, strict=True)
+            rejections = [without_bytes(one) if big else one for one, big in cut]
+            dead = self.ports.dead_letters(rejections)
+        return dead, rejections
 
     def _show(self) -> None:
         cursor, state = self.plan.stream.cursor, self._state

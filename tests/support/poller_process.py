@@ -48,6 +48,8 @@ def ports(bootstrap: str) -> PollPorts:
         dead_letters=DeadLetterWriter(8).records,
         secret=str,
         refresh_tokens=MemoryRefreshTokens(),
+        record_bytes_max=1_000_000,
+        dead_letter_bytes_max=1_000_000,
     )
 
 

@@ -172,6 +172,7 @@ def ports_of(
     http: Callable[[Bounds], AbstractAsyncContextManager[Http]] | None = None,
     clock: Clock | None = None,
     tokens: RefreshTokens | None = None,
+    record_bytes_max: int = 1_000_000,
 ) -> PollPorts:
     """The poller's ports: everything in memory but HTTP and time, which are real unless given."""
     clock = clock or SystemClock()
@@ -187,6 +188,8 @@ def ports_of(
         dead_letters=plain_letters,
         secret=lambda name: known[name],
         refresh_tokens=tokens or MemoryRefreshTokens(),
+        record_bytes_max=record_bytes_max,
+        dead_letter_bytes_max=2 * record_bytes_max,
     )
 
 

@@ -149,6 +149,10 @@ def test_pointers_into_values() -> None:
         ("inf", "epoch_millis", None, None),
         ({}, "epoch_seconds", None, None),
         ([1], "integer", None, None),
+        ("1e99999999", "epoch_seconds", None, None),
+        (2**63, "integer", None, None),
+        ("-20260131080000123456", "integer", None, None),
+        (-(2**63), "integer", -(2**63), str(-(2**63))),
         ("", "text", None, None),
         (5, "%d/%m/%Y", None, None),
         (5, "rfc3339", None, None),
@@ -160,11 +164,15 @@ def test_cursor_values(value: Any, form: str, parsed: Any, written: str | None) 
         assert write(parsed, form) == written
 
 
-@given(
-    value=JSON | st.floats() | st.text(), form=st.sampled_from(["rfc3339", "epoch_seconds", "%Y%m"])
-)
-def test_no_cursor_value_raises(value: Any, form: str) -> None:
-    parse(value, form)
+FORMS = ["rfc3339", "date", "epoch_seconds", "epoch_millis", "integer", "text", "%Y%m"]
+NUMBERS = st.from_regex(r"-?[0-9]{1,40}(\.[0-9]{1,9})?([eE][-+]?[0-9]{1,9})?", fullmatch=True)
+
+
+@given(value=JSON | st.floats() | st.text() | NUMBERS | st.integers(), form=st.sampled_from(FORMS))
+def test_no_cursor_value_raises_and_what_is_parsed_can_be_stored(value: Any, form: str) -> None:
+    cursor = parse(value, form)
+    if not isinstance(cursor, str) or cursor.isprintable():
+        assert load_state(dump_state(State(cursor))).cursor == cursor
 
 
 @given(

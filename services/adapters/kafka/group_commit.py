@@ -7,6 +7,7 @@ from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from schemas import dead_letters
 from schemas.errors import SetupError, SluiceError, TransientError
 from schemas.events import Record
 from services.adapters.kafka.clients import Alarm, ClientConfig, message_bytes_max, producer
@@ -15,7 +16,6 @@ from services.adapters.kafka.errors import kafka_error, oversized, translated
 POLL_SECONDS = 0.001  # between two polls while reports are outstanding
 IDLE_SECONDS = 0.5  # and while none are: what librdkafka says of its brokers must not pile up
 CLOSE_SECONDS = 0.005
-DEAD_LETTER_BYTES_MAX = 8_388_608  # what the topics of dead letters take
 WHERE = "gateway producer"
 
 MakeProducer = Callable[..., tuple[Producer, Alarm]]
@@ -69,7 +69,7 @@ class GroupCommit:
         self, client: ClientConfig, seconds_max: float, make: MakeProducer = producer
     ) -> None:
         self.record_bytes_max = message_bytes_max(client)
-        self.dead_letter_bytes_max = max(self.record_bytes_max, DEAD_LETTER_BYTES_MAX)
+        self.dead_letter_bytes_max = max(self.record_bytes_max, dead_letters.BYTES_MAX)
         self.pending = 0
         self.reported = False  # whether a record was written since the alarm was looked at
         self._seconds_max = seconds_max

@@ -12,7 +12,6 @@ from schemas.events import Record
 from services.adapters.kafka.clients import Alarm, ClientConfig, ask, message_bytes_max, producer
 from services.adapters.kafka.errors import kafka_error, oversized, translated, translating
 
-OVERHEAD_BYTES = 100  # of a message in its batch, at most, without its headers
 WAIT_SECONDS = 0.5
 GRACE_SECONDS = 5.0  # after message.timeout.ms, by which every report must be in
 CALL_SECONDS = 10.0
@@ -29,7 +28,7 @@ class _Batch:
         self.where = where
         self.failed: list[tuple[int, KafkaError]] = []
         for index, record in enumerate(records):
-            if _size(record) > bytes_max:
+            if record.log_bytes > bytes_max:
                 raise self.too_large(index, bytes_max)
 
     def too_large(self, index: int, bytes_max: int | None = None) -> OversizedError:
@@ -37,7 +36,7 @@ class _Batch:
         record = self.records[index]
         limit = "the topic takes" if bytes_max is None else f"{bytes_max} bytes"
         return OversizedError(
-            f"a record of {_size(record)} bytes for {record.topic} is larger than {limit}",
+            f"a record of {record.log_bytes} bytes for {record.topic} is larger than {limit}",
             index=index,
             where=self.where,
             remedy=TOO_LARGE,
@@ -77,7 +76,7 @@ class _Batch:
         large = [index for index, error in self.failed if oversized(error)]
         if not large:
             return None
-        return self.too_large(max(large, key=lambda index: _size(self.records[index])))
+        return self.too_large(max(large, key=lambda index: self.records[index].log_bytes))
 
     def _report(self, index: int, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -184,8 +183,3 @@ class KafkaTransactions:
                     ) from error
             else:
                 return
-
-
-def _size(record: Record) -> int:
-    headers = sum(len(name) + len(value) + 10 for name, value in record.headers)
-    return len(record.value) + len(record.key or b"") + headers + OVERHEAD_BYTES

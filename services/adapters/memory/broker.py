@@ -13,7 +13,6 @@ from schemas.events import Partition, Record, RecordHeaders, Run
 from schemas.ports import Clock
 from services.adapters.memory.groups import Group
 
-OVERHEAD_BYTES = 100  # of a message in its batch, as the Kafka adapter counts it
 WHERE = "memory broker"
 Effect = tuple[object, ...]
 
@@ -175,11 +174,9 @@ class MemoryBroker:
 
     def _homes(self, records: Sequence[Record]) -> list[Partition]:
         for index, record in enumerate(records):
-            size = len(record.value) + len(record.key or b"") + OVERHEAD_BYTES
-            size += sum(len(name) + len(value) + 10 for name, value in record.headers)
-            if size > self.message_bytes_max:
+            if record.log_bytes > self.message_bytes_max:
                 raise OversizedError(
-                    f"a record of {size} bytes is larger than {self.message_bytes_max}",
+                    f"a record of {record.log_bytes} bytes is larger than {self.message_bytes_max}",
                     index=index,
                     where=record.topic,
                 )
