@@ -16,6 +16,7 @@ SCAN_MAX = 64_000  # characters that are looked at; the rest is cut off before
 _TAIL = 4_000  # at the end of what was cut, where there may be half a secret
 ITEMS_MAX = 200  # entries of one collection that are kept
 DEPTH_MAX = 12
+SECRETS_MAX = 500  # that are masked; a token of a command every 30 seconds is 4 hours of them
 _WORD_MAX = 3  # a secret this short is hidden only where it stands alone
 _FRAGMENT_MIN = 4  # shorter pieces of an encoded secret hide too much else
 _LINE_MIN = 8  # shorter lines of a longer secret hide too much else
@@ -107,12 +108,23 @@ def looks_secret(name: str) -> bool:
     return not _NAME_WORDS.isdisjoint(re.split(r"[^a-z0-9]+", name.lower()))
 
 
+def _patterns(secret: str) -> dict[str, str]:
+    """The texts that show a secret, and the pattern of each one's spellings."""
+    stripped = secret.strip()
+    if len(stripped) <= _WORD_MAX:
+        return {stripped: rf"(?<!\w){re.escape(stripped)}(?!\w)"}
+    return {text: _spellings(text) for text in _variants(secret) | _variants(stripped)}
+
+
 class Redactor:
-    """Masks text and values. Safe for any number of threads; secrets are only ever added."""
+    """Masks text and values. Safe for any number of threads.
+
+    Secrets that are fetched again and again may be new each time (tokens of a command): the
+    latest :data:`SECRETS_MAX` are masked. One that is still used is fetched again, hence stays.
+    """
 
     def __init__(self) -> None:
-        self._variants: dict[str, str] = {}  # texts, and the patterns of their spellings
-        self._words: set[str] = set()
+        self._secrets: dict[str, dict[str, str]] = {}  # texts and their patterns; the latest last
         self._fields: frozenset[str] = frozenset()
         self._literal: re.Pattern[str] | None = None
         # a finaliser that the collector runs within may log, hence come in again
@@ -124,11 +136,12 @@ class Redactor:
         if not stripped:
             return
         with self._lock:
-            if len(stripped) <= _WORD_MAX:
-                self._words.add(stripped)
-            else:
-                texts = _variants(secret) | _variants(stripped)
-                self._variants |= {text: _spellings(text) for text in texts - self._variants.keys()}
+            known = self._secrets.pop(secret, None)
+            self._secrets[secret] = known or _patterns(secret)
+            if known is not None:
+                return
+            if len(self._secrets) > SECRETS_MAX:
+                del self._secrets[next(iter(self._secrets))]
             self._literal = None
 
     def hide_fields(self, names: Iterable[str]) -> None:
@@ -152,10 +165,9 @@ class Redactor:
     def _compiled(self) -> re.Pattern[str]:
         """All that is hidden, as one pattern; made when it is needed, since that takes a while."""
         with self._lock:
-            longest_first = sorted(self._variants, key=len, reverse=True)
-            words = [rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(self._words)]
-            spelled = [self._variants[text] for text in longest_first]
-            self._literal = re.compile("|".join([*spelled, *words]) or _NOTHING)
+            patterns = {text: p for each in self._secrets.values() for text, p in each.items()}
+            longest_first = sorted(patterns, key=len, reverse=True)
+            self._literal = re.compile("|".join(map(patterns.get, longest_first)) or _NOTHING)  # type: ignore[arg-type] # its own keys
             return self._literal
 
     def value(self, value: object, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value

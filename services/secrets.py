@@ -49,26 +49,41 @@ def _fetch(name: str, environ: dict[str, str], root: Path) -> str:
             return environ[rest]
         case "file":
             try:
-                return (root / rest).read_text().rstrip("\r\n")
-            except OSError as error:
+                return _text((root / rest).read_bytes(), name)
+            except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+                why = getattr(error, "strerror", None) or type(error).__name__
                 raise SetupError(
-                    f"the secret's file cannot be read ({error.strerror})",
+                    f"the secret's file cannot be read ({why})",
                     where=name,
                     remedy="check the path and its permissions",
-                ) from error
+                ) from None
         case _:
             return _from_command(name, rest)
 
 
 def _from_command(name: str, line: str) -> str:
+    where = name.split(" ", 1)[0]
     try:
         done = subprocess.run(  # noqa: S603 - see above
             shlex.split(line), capture_output=True, check=True, timeout=COMMAND_SECONDS_MAX
         )
-    except (OSError, subprocess.SubprocessError) as error:
+    except (
+        OSError,
+        ValueError,
+        subprocess.SubprocessError,
+    ) as error:  # ValueError: a quote is open
         raise SetupError(
             f"the secret's command failed ({type(error).__name__})",
-            where=name.split(" ", 1)[0],
+            where=where,
             remedy="run the command by hand; it must print the secret and exit with 0",
         ) from None
-    return done.stdout.decode().rstrip("\r\n")
+    return _text(done.stdout, where)
+
+
+def _text(found: bytes, where: str) -> str:
+    try:
+        return found.decode().rstrip("\r\n")
+    except UnicodeDecodeError:  # which quotes the bytes
+        raise SetupError(
+            "the secret is no text in UTF-8", where=where, remedy="give binary secrets in base64"
+        ) from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.redaction import MASK, Redactor
+from services.redaction import MASK, SECRETS_MAX, Redactor
 
 ROOT = Path(__file__).parents[2]
 ERRORS = {"SetupError", "TransientError", "OversizedError", "FencedError", "ContractError"}
@@ -110,3 +110,25 @@ def test_a_finaliser_that_logs_while_the_pattern_is_made_does_not_hang(
     monkeypatch.setattr(re, "compile", collecting)
     assert redactor.text("s3cr3t-of-some-length") == MASK
     assert said == [f"closed {MASK}"]
+
+
+def test_the_latest_secrets_are_masked_and_no_more_are_kept() -> None:
+    redactor = Redactor()
+    redactor.hide("live-secret-text")
+    for number in range(SECRETS_MAX + 50):
+        redactor.hide(f"token-number-{number:04}")
+        redactor.hide("live-secret-text")  # as a process does that still uses it
+    assert redactor.text("live-secret-text") == MASK
+    assert redactor.text(f"token-number-{SECRETS_MAX + 49:04}") == MASK
+    assert redactor.text("token-number-0000") == "token-number-0000"
+
+
+def test_a_known_secret_costs_no_new_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    redactor = Redactor()
+    redactor.hide("live-secret-text")
+    redactor.text("anything")
+    made: list[bool] = []
+    monkeypatch.setattr(Redactor, "_compiled", lambda _: made.append(True))
+    redactor.hide("live-secret-text")
+    assert redactor.text("a live-secret-text") == f"a {MASK}"
+    assert made == []
