@@ -50,6 +50,7 @@ class Gateway:
         )
         self._thread = ThreadPoolExecutor(1, "gateway-large-bodies")
         self._silent_until = 0.0
+        self._held_bytes = 0  # of bodies that have no answer yet
         self.tally = Tally(ports.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,6 +80,14 @@ class Gateway:
             return None
         if isinstance(body, Refusal):
             return responses.problem(body, close=True)
+        try:
+            return await self._answered(scope, headers, source, body)
+        finally:
+            self._held_bytes -= len(body)
+
+    async def _answered(
+        self, scope: Scope, headers: Mapping[str, str], source: WebhookSource, body: bytes
+    ) -> Response:
         query = scope["query_string"].decode("latin-1")
         delivery = Delivery(
             source=source.name,
@@ -121,21 +130,30 @@ class Gateway:
     async def _body(self, receive: Receive) -> bytes | Refusal | None:
         """The body as it came; None if the client has gone. Counts while it reads.
 
-        How long that may take is the protocol's business, which ends it by a disconnect.
+        How long that may take is the protocol's business, which ends it by a disconnect. Whoever
+        gets a body takes its bytes off ``_held_bytes`` in the end.
         """
         parts: list[bytes] = []
         size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            part = message.get("body", b"")
-            parts.append(part)
-            size += len(part)
-            if size > self._settings.body_bytes_max:
-                return door.too_large(self._settings.body_bytes_max)
-            if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+        whole = False
+        try:
+            while not whole:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                part = message.get("body", b"")
+                parts.append(part)
+                size += len(part)
+                self._held_bytes += len(part)
+                if size > self._settings.body_bytes_max:
+                    return door.too_large(self._settings.body_bytes_max)
+                if self._held_bytes > self._settings.bodies_bytes_max:
+                    return door.busy("too many bodies are being read")
+                whole = not message.get("more_body", False)
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+        finally:
+            if not whole:
+                self._held_bytes -= size
 
     async def _answer_in_time(self, delivery: Delivery, source: WebhookSource) -> Response:
         """The answer, after ``ack_seconds_max`` and a little at the latest.

@@ -310,6 +310,33 @@ def test_what_waits_for_the_broker_is_bounded() -> None:
     asyncio.run(scenario())
 
 
+def test_the_bodies_that_have_no_answer_yet_are_bounded_together() -> None:
+    body = b'{"id":"a"}'
+    halves = [body[:5], 0.2, body[5:]]
+    here = world(bodies_bytes_max=2 * len(body))
+    app = here.app()
+
+    async def scenario() -> None:
+        here.sink.gate.clear()
+        first = asyncio.create_task(call(app, body, signed(body)))  # waits for the broker
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(call(app, halves, signed(body)))  # is still being sent
+        gone = asyncio.create_task(call(app, [body[:5], 0.05], signed(body)))  # and never will be
+        await asyncio.sleep(0.01)
+        refused = await call(app, body, signed(body))
+        problem(refused, 503, "busy")
+        assert refused.headers["retry-after"]
+        assert (await gone).status == 0
+        assert (await call(app, b"{}", signed(b"{}"), path="/v1/in/nobody")).status == 404
+        here.sink.gate.set()
+        assert (await first).status == (await second).status == 200
+        assert (await call(app, [body], signed(body))).status == 200  # all of it was given back
+        assert (await call(app, [b"[" + body, b"," + body[:-1]], signed(body))).status == 503
+        assert (await call(app, [body], signed(body))).status == 200
+
+    asyncio.run(scenario())
+
+
 def test_an_event_that_the_log_cannot_take_is_a_dead_letter() -> None:
     here = world()
     here.sink.record_bytes_max = 500
