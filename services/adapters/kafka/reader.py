@@ -21,6 +21,7 @@ REFUSED_SECONDS = 1.0  # another broker may take us
 LEADERLESS_SECONDS = 3.0  # a partition that has just been made, or lost its broker, has none
 POLL_SECONDS = 0.05  # a poll that cannot fill itself waits this long
 POLL_MESSAGES = 20_000
+ABSENT = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"})
 
 
 class KafkaLogReader:
@@ -47,8 +48,10 @@ class KafkaLogReader:
         """See the port."""
         metadata = self._asked(topic, lambda seconds: self._query.list_topics(topic, seconds))
         found = metadata.topics.get(topic)
-        if found is None or found.error is not None:
+        if found is None or (found.error is not None and found.error.name() in ABSENT):
             return ()
+        if found.error is not None:
+            raise translated(found.error, f"reader, {topic}")
         return tuple(Partition(topic, number) for number in sorted(found.partitions))
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
@@ -122,13 +125,21 @@ def read_compacted(client: ClientConfig, topic: str) -> dict[bytes, bytes]:
     """The last value of every key; a key whose last value is null is absent.
 
     An open transaction of one writer hides what others have committed behind it, hence it is
-    waited for. Raises TransientError where it stays open.
+    waited for. Raises TransientError where it stays open, and where there is no such topic: to
+    read "nothing" of it would make everybody begin anew.
     """
     reader = KafkaLogReader(client)
     written = KafkaLogReader(client, isolation="read_uncommitted")
     last: dict[bytes, bytes | None] = {}
     try:
-        for partition in reader.partitions(topic):
+        partitions = reader.partitions(topic)
+        if not partitions:
+            raise TransientError(
+                "there is no such topic at the moment",
+                where=topic,
+                remedy="tried again; `sluice apply` makes it",
+            )
+        for partition in partitions:
             for run in reader.read(partition, *written.bounds(partition)):
                 for message, value in zip(run.messages, run.values, strict=True):
                     key = message.key()

@@ -198,8 +198,10 @@ class MemoryTransactions:
 
 
 def read_compacted(broker: MemoryBroker, topic: str) -> dict[bytes, bytes]:
-    """The last value of every key."""
+    """The last value of every key. Raises TransientError where there is no such topic."""
     reader = MemoryLogReader(broker)
+    if not reader.partitions(topic):
+        raise TransientError("there is no such topic at the moment", where=topic)
     last: dict[bytes, bytes] = {}
     for partition in reader.partitions(topic):
         for run in reader.read(partition, *reader.bounds(partition)):
