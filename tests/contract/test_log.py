@@ -222,6 +222,32 @@ def test_a_committed_transaction_is_seen_whole_and_leaves_a_gap(backend: Backend
     assert run.offsets.tolist() == [0, 1, 2, 4, 5, 7]
 
 
+def test_the_end_is_what_was_read_where_only_markers_follow_and_no_place_that_was_sought(
+    backend: Backend,
+) -> None:
+    topic = backend.topic()
+    partition = Partition(topic, 0)
+    writer = backend.transactions(backend.group())
+    for start in (0, 3):
+        writer.publish_atomically(records(topic, 3, start=start))
+    member = Member(backend.log(backend.group(), [topic]))
+
+    def end() -> int | None:
+        return member.log.ends([partition]).get(partition)
+
+    until(lambda: end() == 7, member)
+    for position in (4, 0, 5):
+        member.offsets[partition].clear()
+        member.log.seek({partition: position})
+        assert end() == 8
+        until(lambda: end() == 7, member)
+        assert member.offsets[partition][-1] == 6
+        member.log.pause([partition])
+        member.poll()
+        member.log.resume([partition])
+        until(lambda: end() == 7, member)
+
+
 def test_an_aborted_transaction_is_never_seen(backend: Backend) -> None:
     topic = backend.topic()
     partition = Partition(topic, 0)

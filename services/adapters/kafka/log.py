@@ -78,6 +78,7 @@ class KafkaLog:
             if partition in self._next:
                 self._paused.discard(partition)
                 self._next[partition] = offset
+                self._ends.pop(partition, None)  # told again where nothing but markers follows
                 self._move(partition, offset)
                 with translating(self._where):
                     self._consumer.resume([_bare(partition)])

@@ -82,7 +82,9 @@ class MemoryLog:
     def _end(self, partition: Partition) -> int:
         """Where we are, if nothing but markers follows."""
         log, at = self._broker.logs[partition], self._next.get(partition)
-        if at is None or any(message.offset >= at for message in reversed(log.messages)):
+        if at is None or at > log.after:
+            return log.after
+        if any(message.offset >= at for message in reversed(log.messages)):
             return log.after
         return at
 
