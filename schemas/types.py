@@ -194,6 +194,13 @@ def _field(name: str, info: FieldInfo, place: _Place) -> Field:
             where=place.where,
             remedy="use a plain default, or None",
         )
+    if info.default_factory is not None and not _constant(info):
+        raise ContractError(
+            "its default_factory is asked once for all events, and each process may get another "
+            "value; the ids of events would differ too",
+            where=place.where,
+            remedy="give the value itself as the default, or let the sender say it",
+        )
     annotation, nullable, metadata = _unwrapped(info.annotation, list(info.metadata))
     type_ = _type(annotation, metadata, place)
     return Field(
@@ -205,6 +212,32 @@ def _field(name: str, info: FieldInfo, place: _Place) -> Field:
         info=info,
         limits=(*_flat(metadata), *_implied(annotation, type_, metadata)),
     )
+
+
+def _constant(info: FieldInfo) -> bool:
+    """Whether a default factory gives every process the same, as far as one can see.
+
+    Two calls that agree do not say so: today is the same in both. So plain values and moments
+    pass only from builtins (``str``); lists, mappings and models of other things do.
+    """
+    first, second = (info.get_default(call_default_factory=True) for _ in range(2))
+    factory = info.default_factory
+    builtin = isinstance(factory, type) and factory.__module__ == "builtins"
+    made_afresh = isinstance(first, BaseModel | dict | list | tuple | set | frozenset)
+    return first == second and (builtin or (made_afresh and not _has_moment(first)))
+
+
+def _has_moment(value: object) -> bool:
+    """Whether a time, a day or a UUID is anywhere inside."""
+    match value:
+        case BaseModel():
+            return any(_has_moment(part) for _, part in value)
+        case dict():
+            return any(map(_has_moment, value.values()))
+        case list() | tuple() | set() | frozenset():
+            return any(map(_has_moment, value))
+        case _:
+            return isinstance(value, dt.date | dt.time | uuid.UUID)
 
 
 def _unwrapped(

@@ -3,9 +3,11 @@
 import collections.abc
 import datetime as dt
 import enum
+import itertools
 import json
 import typing
 import uuid
+from collections.abc import Callable
 from decimal import Decimal as Exact
 from typing import Annotated, Any, Literal
 
@@ -272,6 +274,17 @@ class OneTwo(enum.Enum):
     one = 1
 
 
+class Dated(BaseModel):
+    day: dt.date = dt.date(2026, 1, 1)
+
+
+TICKS = itertools.count()
+
+
+def today() -> dt.date:
+    return dt.datetime.now(dt.UTC).date()
+
+
 REFUSED: list[tuple[Any, dict[str, Any], str, str]] = [
     (complex, {}, "no column type for <class 'complex'>", "docs/contracts.md"),
     (tuple[int, str], {}, "no column type", "JsonValue"),
@@ -286,6 +299,20 @@ REFUSED: list[tuple[Any, dict[str, Any], str, str]] = [
     (Exact, {"max_digits": 3, "decimal_places": 5}, "3 digits with 5 places", "decimal_places"),
     (int, {"validation_alias": AliasChoices("a", "b")}, "only a plain string", "alias='name'"),
     (int, {"default_factory": lambda data: len(data)}, "depends on other fields", "plain default"),
+    *(
+        (kind, {"default_factory": factory}, "default_factory is asked once", "as the default")
+        for kind, factory in [
+            (int, itertools.count().__next__),
+            (uuid.UUID, uuid.uuid4),
+            (dt.datetime, lambda: dt.datetime.now(dt.UTC)),
+            (dt.date, today),  # two calls are equal, on the same day
+            (str, lambda: today().isoformat()),
+            (list[dt.date], lambda: [today()]),
+            (dict[str, Any], lambda: {"seen": ({"at": dt.datetime.now(dt.UTC)},)}),
+            (Dated, Dated),
+            (list[float], lambda: [next(TICKS)]),
+        ]
+    ),
 ]
 
 
@@ -299,6 +326,24 @@ def test_what_has_no_column_is_refused_with_its_place_and_a_remedy(
         contract_of(annotation, **given)
     assert caught.value.where.startswith("shop.orders.x")
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("annotation", "factory"),
+    [
+        (list[int], list),
+        (set[int], set),
+        (str, str),
+        (dict[str, Any], lambda: {"tags": ["new"]}),
+        (Line, lambda: Line(sku="none")),
+    ],
+    ids=str,
+)
+def test_a_factory_of_what_is_always_the_same_is_a_default(
+    annotation: Any, factory: Callable[[], Any]
+) -> None:
+    (field,) = contract_of(annotation, default_factory=factory).fields
+    assert not field.required
 
 
 @pytest.mark.parametrize("name", ["größe", "x y", "1st"])
