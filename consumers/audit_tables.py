@@ -19,7 +19,7 @@ from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import TransientError
 from schemas.events import Partition
 from schemas.ports import Warehouse
-from schemas.sql import identifier, literal, literals
+from schemas.sql import folded, identifier, literal, literals
 
 SNAPSHOT_TRIES = 20
 NAMES_MAX = 1_000  # of one IN list; Snowflake takes 16,384
@@ -72,10 +72,11 @@ def _entries(
     moved = {p: after.get(p, -1) for p, stand in stands.items() if stand != after.get(p)}
     if after and not moved:
         return {}
+    beyond = _beyond(moved if after else {})
     sql = (
         "SELECT BATCH, TOPIC, PART, FIRST_OFFSET, NEXT_OFFSET, EVENTS, LOADED, DUPLICATES, DEAD, "
-        f"TARGET_TABLE, COMMITTED_AT, TOPIC_ID FROM {ledger.LEDGER} "
-        f"{_beyond(moved if after else {})}ORDER BY TOPIC, PART, FIRST_OFFSET"
+        f"TARGET_TABLE, COMMITTED_AT, TOPIC_ID FROM {ledger.LEDGER} {beyond}"
+        "ORDER BY TOPIC, PART, FIRST_OFFSET"
     )
     entries: dict[Partition, list[Entry]] = {}
     for row in warehouse.rows(sql):
@@ -100,7 +101,7 @@ def _next_offsets(rows: Sequence[Mapping[str, Any]]) -> dict[Partition, int]:
 def _entry(row: Mapping[str, Any]) -> Entry:
     return Entry(
         batch=row["batch"],
-        table=row["target_table"],
+        table=folded(row["target_table"]),  # older versions wrote it as the contract does
         first=int(row["first_offset"]),
         after=int(row["next_offset"]),
         events=int(row["events"]),

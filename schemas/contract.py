@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from schemas import types
+from schemas.sql import folded
 
 DEDUPE_WINDOW_MAX = timedelta(days=7)
 DEAD_SUFFIX = ".dead"
@@ -116,8 +117,8 @@ class Contract(BaseModel):
 
     @property
     def table_name(self) -> str:
-        """The table's name, upper case."""
-        return self.table or re.sub(r"[^a-z0-9]+", "_", self.stream).upper()
+        """The table's name, as the warehouse's catalogue has it."""
+        return folded(self.table or re.sub(r"[^a-z0-9]+", "_", self.stream))
 
 
 def _refuse_twice(what: str, names: list[str]) -> None:

@@ -41,16 +41,22 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "'": "''", "\n": "\\n", "\r": "\\r", "\t
 def identifier(name: str) -> str:
     """A column, table, stage or schema name: ``order_id`` is ``ORDER_ID``, ``order`` ``"ORDER"``.
 
-    Simple names are folded to upper case, as Snowflake folds them itself. Others keep their case
-    and are quoted. Raises ValueError for what can be no name at all.
+    Others than simple names are quoted. Raises ValueError for what can be no name at all.
     """
     if not name or len(name) > IDENTIFIER_CHARS_MAX or not name.isprintable():
         msg = f"not an identifier: {name[:IDENTIFIER_CHARS_MAX]!r}"
         raise ValueError(msg)
-    if not _SIMPLE.fullmatch(name):
-        return quoted(name)
-    upper = name.upper()
-    return quoted(upper) if upper in _RESERVED else upper
+    found = folded(name)
+    simple = _SIMPLE.fullmatch(found) and found not in _RESERVED
+    return found if simple else quoted(found)
+
+
+def folded(name: str) -> str:
+    """The name as the warehouse's catalogue has it.
+
+    Simple names are folded to upper case, as Snowflake folds them itself; others keep their case.
+    """
+    return name.upper() if _SIMPLE.fullmatch(name) else name
 
 
 def quoted(name: str) -> str:

@@ -101,13 +101,15 @@ def _imported(path: Path) -> ModuleType:
 def catalogue(contracts: Mapping[str, Contract], named: Iterable[str]) -> dict[str, Contract]:
     """Every stream's contract, dead letter streams included.
 
-    Streams that only a source names are raw: their payload lands in a VARIANT column.
+    Streams that only a source names are raw: their payload lands in a VARIANT column. Raises
+    SetupError where two streams have one table, or one has what is Sluice's own.
     """
     streams = dict(contracts)
     for name in named:
         streams.setdefault(name, raw_contract(name))
     tables: dict[str, str] = {}
     for name, contract in streams.items():
+        _refuse_ours(contract, "contracts" if name in contracts else "sluice.toml: sources")
         other = tables.setdefault(contract.table_name, name)
         if other != name:
             raise SetupError(
@@ -118,3 +120,20 @@ def catalogue(contracts: Mapping[str, Contract], named: Iterable[str]) -> dict[s
     return streams | {
         contract.dead_topic: dead_contract(name) for name, contract in streams.items()
     }
+
+
+def _refuse_ours(contract: Contract, where: str) -> None:
+    """Sluice keeps its own topics (``sluice.batches``) and tables (``SLUICE_LEDGER``) there."""
+    if contract.stream.startswith("sluice."):
+        raise SetupError(
+            f"{contract.stream}: topics that begin with sluice. are Sluice's own",
+            where=where,
+            remedy="call the source another name than sluice",
+        )
+    if contract.table_name.startswith("SLUICE_"):
+        raise SetupError(
+            f"{contract.stream} has the table {contract.table_name}: those that begin with "
+            "SLUICE_ are Sluice's own",
+            where=where,
+            remedy="give its contract another `table`",
+        )

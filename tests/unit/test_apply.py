@@ -79,6 +79,14 @@ def test_a_missing_column_is_added() -> None:
     assert [statement.split(" ADD ")[0] for statement in executed] == ["ALTER TABLE SHOP_ORDERS"]
 
 
+def test_a_table_in_lower_case_is_widened_like_any_other() -> None:
+    lower = Contract(stream="shop.orders", model=Order, table="orders")
+    types = {c.name.upper(): c.type.partition("(")[0] for c in columns_of(lower) if c.name != "n"}
+    found, changes = Catalogue(types, "ORDERS"), Changes()
+    apply_tables(found, {"shop.orders": lower}, changes)  # type: ignore[arg-type] # no session
+    assert found.executed == changes.done == ["ALTER TABLE ORDERS ADD COLUMN N NUMBER(38,0)"]
+
+
 @pytest.mark.parametrize("kind", ["VARCHAR", "FLOAT", "VARIANT"])
 def test_a_column_of_another_type_is_left_to_people(kind: str) -> None:
     changes, executed = applied(N=kind)

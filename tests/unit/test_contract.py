@@ -65,6 +65,14 @@ def test_a_contract_names_topic_dead_topic_and_table() -> None:
     assert Contract(stream="a.b", model=Order, table="T", business_date="day").table_name == "T"
 
 
+@pytest.mark.parametrize(
+    ("table", "name"), [("orders", "ORDERS"), ("Order", "ORDER"), ("my-orders", "my-orders")]
+)
+def test_a_table_is_called_as_the_warehouse_calls_it(table: str, name: str) -> None:
+    """What it folds itself is folded; what has to be quoted keeps its case."""
+    assert Contract(stream="a.b", model=Order, table=table).table_name == name
+
+
 def test_a_stream_without_a_contract_keeps_its_payload() -> None:
     contract = raw_contract("shop.events")
     assert [f.name for f in contract.fields] == ["payload"]
