@@ -1,14 +1,14 @@
 """Pre-flight checks of what the project talks to: broker, schema registry, warehouse."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from consumers import ledger
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.errors import SetupError
 from schemas.ports import Warehouse
 from schemas.sql import identifier, literal
-from services.adapters.kafka import TopicSpec
+from services.adapters.kafka import IN_SYNC, REPLICATION, TopicFacts, TopicSpec
 from services.apply import topic_specs
 from services.bootstrap import Project
 from services.doctor import Check, Finding, Level, failed, fine
@@ -32,7 +32,7 @@ def check_broker(project: Project) -> Iterator[Finding]:
     admin = project.admin()
     cluster, brokers = admin.cluster_id(), admin.brokers()
     what = f"cluster {cluster}: {brokers} broker(s)"
-    if brokers == 1 and not project.settings.embedded_kafka:
+    if brokers < REPLICATION and not project.settings.embedded_kafka:
         remedy = "use three brokers, so that what was accepted survives the loss of one"
         yield Finding("broker", Level.WARNING, what, remedy)
     else:
@@ -48,13 +48,13 @@ def check_topics(project: Project) -> Iterator[Finding]:
     there = [specs[name] for name in specs if name in facts]
     wrong = admin.ensure_topics(there)  # creates nothing: they all exist
     for text in wrong:
-        yield Finding("topics", Level.FAILED, text, "alter the topic with the broker's own tools")
+        remedy = "alter the topic with the broker's own tools, such as kafka-configs.sh"
+        yield Finding("topics", Level.FAILED, text, remedy)
     brokers = admin.brokers()
     for spec in there:
-        replicas = facts[spec.name].replicas
-        yield from _replication(spec, replicas, brokers, facts[spec.name].settings)
+        yield from _replication(spec, facts[spec.name], brokers)
     if there and not wrong:
-        yield fine("topics", f"{len(there)} topic(s) have the partitions and retention they need")
+        yield fine("topics", f"{len(there)} topic(s) have the partitions and settings they need")
 
 
 def _missing(check: str, names: list[str]) -> Iterator[Finding]:
@@ -62,17 +62,16 @@ def _missing(check: str, names: list[str]) -> Iterator[Finding]:
         yield Finding(check, Level.WARNING, f"not there yet: {', '.join(names)}", APPLY)
 
 
-def _replication(
-    spec: TopicSpec, replicas: int, brokers: int, settings: Mapping[str, str]
-) -> Iterator[Finding]:
-    wanted = spec.replication or min(3, brokers)
-    if replicas < wanted:
-        what = f"{spec.name} has {replicas} replica(s) and should have {wanted}"
+def _replication(spec: TopicSpec, facts: TopicFacts, brokers: int) -> Iterator[Finding]:
+    """Copies of what is acknowledged; of three and more :meth:`ensure_topics` tells the rest."""
+    wanted = spec.replication or min(REPLICATION, brokers)
+    if facts.replicas < wanted:
+        what = f"{spec.name} has {facts.replicas} replica(s) and should have {wanted}"
         yield Finding("topics", Level.FAILED, what, "reassign its partitions to more brokers")
-    in_sync = int(settings.get("min.insync.replicas", "1"))
-    if replicas > 1 and in_sync < 2:  # noqa: PLR2004 - one is no copy
-        what = f"{spec.name} has min.insync.replicas=1: one broker alone may acknowledge"
-        yield Finding("topics", Level.WARNING, what, "set it to 2")
+    if 1 < facts.replicas < REPLICATION and facts.settings.get(IN_SYNC) == "1":
+        what = f"{spec.name} has 2 replicas and {IN_SYNC}=1: one broker alone may acknowledge"
+        remedy = "use three replicas; with 2 here nothing is written while one broker is away"
+        yield Finding("topics", Level.WARNING, what, remedy)
 
 
 def check_registry(project: Project) -> Iterator[Finding]:

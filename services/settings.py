@@ -63,7 +63,8 @@ class Kafka(Section):
     replication: int | None = Field(
         default=None,
         ge=1,
-        description="Replicas of topics that are created; default: 3, or the brokers there are.",
+        description="Replicas of topics that are created; default: 3, or the brokers there are. "
+        "Of three or more, two have what is acknowledged.",
     )
     retention_hours: int = Field(
         default=168,

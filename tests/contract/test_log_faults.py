@@ -5,9 +5,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
 from threading import Timer
+from typing import TypeVar
 
 import pytest
 from confluent_kafka import Producer
@@ -15,6 +16,7 @@ from confluent_kafka import Producer
 from schemas.errors import OversizedError, SetupError, TransientError
 from schemas.events import Partition, Record
 from services.adapters.kafka import (
+    IN_SYNC,
     KafkaAdmin,
     KafkaLog,
     KafkaLogReader,
@@ -23,12 +25,14 @@ from services.adapters.kafka import (
     TopicSpec,
     read_compacted,
 )
+from services.embedded import kafka as kafka_nodes
 from services.embedded.kafka import EmbeddedKafka
 from tests.support.kafka import TestBroker
 from tests.support.logs import Member, until
 
 pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
 SOON = {"message.timeout.ms": 3_000}
+Answer = TypeVar("Answer", bound=Sized)
 
 
 @pytest.fixture
@@ -176,6 +180,35 @@ def test_topics_are_made_once_and_differences_are_told(kafka_broker: TestBroker)
     assert admin.topics()[name] == 2
     assert admin.brokers() >= 1
     assert len(admin.cluster_id()) > 10
+
+
+@pytest.mark.slow
+def test_a_stock_cluster_of_three_gives_topics_of_ours_two_in_sync_replicas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties = kafka_nodes._properties
+    monkeypatch.setattr(kafka_nodes, "_properties", lambda *node: {**properties(*node), IN_SYNC: 1})
+    with EmbeddedKafka(tmp_path, nodes=3) as kafka:
+        admin = KafkaAdmin({"bootstrap.servers": kafka.bootstrap})
+        others = TopicSpec("others", 1, config={IN_SYNC: "1"})
+        admin.ensure_topics([TopicSpec("ours", 1), TopicSpec("pair", 1, 2), others])
+        found = once_known(2, lambda: admin.described(["ours", "pair"]))
+        assert [(f.replicas, f.settings[IN_SYNC]) for f in found.values()] == [(3, "2"), (2, "1")]
+        (told,) = once_known(1, lambda: admin.ensure_topics([TopicSpec("others", 1)]))
+        assert told == f"others has {IN_SYNC}=1 and should have 2: alter it"
+
+
+def once_known(count: int, call: Callable[[], Answer]) -> Answer:
+    """The answer of so many parts, once the brokers that are asked have heard of the topics."""
+    found: list[Answer] = []
+
+    def answered() -> bool:
+        with contextlib.suppress(SetupError):
+            found[:] = [call()]
+        return bool(found) and len(found[0]) == count
+
+    until(answered)
+    return found[0]
 
 
 @pytest.mark.slow

@@ -29,6 +29,8 @@ from services.adapters.kafka.errors import kafka_error, translating
 SECONDS_MAX = 15.0
 ID_SECONDS_MAX = 2.0  # the loader's turn waits for it
 REPLICATION = 3  # where there are as many brokers
+IN_SYNC = "min.insync.replicas"  # how many brokers acks=all waits for, at least
+AT_LEAST = frozenset({IN_SYNC, "max.message.bytes", "retention.ms"})  # more is as good
 FOREVER = -1
 NO_ID = "A" * 22  # sixteen bytes of zero
 
@@ -44,12 +46,13 @@ class TopicSpec:
     compact: bool = False
     config: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def settings(self) -> dict[str, str]:
-        """The topic's configuration."""
+    def settings(self, replicas: int) -> dict[str, str]:
+        """The topic's configuration, where it has that many replicas."""
         kept = {"cleanup.policy": "compact" if self.compact else "delete"}
         if not self.compact:
             kept["retention.ms"] = str(self.retention_ms)
+        if replicas >= REPLICATION:  # of two, both: then nothing is written while one is away
+            kept[IN_SYNC] = "2"
         return {**kept, **self.config}
 
 
@@ -118,17 +121,11 @@ class KafkaAdmin:
     def ensure_topics(self, specs: Iterable[TopicSpec]) -> list[str]:
         """Create what is missing; say how the others differ, without changing them."""
         wanted = {spec.name: spec for spec in specs}
-        there = self.topics()
-        old = [spec for name, spec in wanted.items() if name in there]
+        there = self.described(wanted)
         new = [spec for name, spec in wanted.items() if name not in there]
         if new:
             self._create(new)
-        settings = self._settings([spec.name for spec in old]) if old else {}
-        return [
-            text
-            for spec in old
-            for text in _differences(spec, there[spec.name], settings[spec.name])
-        ]
+        return [text for name, facts in there.items() for text in _differences(wanted[name], facts)]
 
     def delete_records(self, before: Mapping[Partition, int]) -> None:
         """Forget everything below these offsets, as retention would."""
@@ -170,10 +167,11 @@ class KafkaAdmin:
 
     def _create(self, specs: Sequence[TopicSpec]) -> None:
         default = min(REPLICATION, self.brokers())
-        topics = [
-            NewTopic(spec.name, spec.partitions, spec.replication or default, config=spec.settings)
-            for spec in specs
-        ]
+        topics = []
+        for spec in specs:
+            replicas = spec.replication or default
+            settings = spec.settings(replicas)
+            topics.append(NewTopic(spec.name, spec.partitions, replicas, config=settings))
         with translating("admin, create topics"):
             for future in self._admin.create_topics(topics, request_timeout=SECONDS_MAX).values():
                 try:
@@ -198,24 +196,26 @@ class KafkaAdmin:
             return {key: future.result() for key, future in start().items()}
 
 
-def _differences(spec: TopicSpec, partitions: int, settings: Mapping[str, str]) -> list[str]:
+def _differences(spec: TopicSpec, facts: TopicFacts) -> list[str]:
     found = []
-    if partitions < spec.partitions:
+    if facts.partitions < spec.partitions:
         found.append(
-            f"{spec.name} has {partitions} partition(s) and should have {spec.partitions}: "
+            f"{spec.name} has {facts.partitions} partition(s) and should have {spec.partitions}: "
             "add them when no loader is behind, since keys move to other partitions"
         )
-    for name, value in spec.settings.items():
-        actual = settings.get(name, "")
-        if name == "retention.ms" and _keeps(actual, value):
-            continue
-        if actual != value:
+    for name, value in spec.settings(facts.replicas).items():
+        actual = facts.settings.get(name, "")
+        if not _as_good(name, actual, value):
             found.append(f"{spec.name} has {name}={actual} and should have {value}: alter it")
     return found
 
 
-def _keeps(actual: str, wanted: str) -> bool:
-    """Whether a retention is as long as wanted, or longer."""
-    if int(actual) == FOREVER:
+def _as_good(name: str, actual: str, wanted: str) -> bool:
+    """Whether a setting is as wanted, or keeps more."""
+    if name == "retention.ms" and int(wanted) == FOREVER:
+        return int(actual) == FOREVER
+    if name == "retention.ms" and int(actual) == FOREVER:
         return True
-    return int(wanted) != FOREVER and int(actual) >= int(wanted)
+    if name == IN_SYNC and not actual:  # such brokers have their own way of acknowledging
+        return True
+    return int(actual) >= int(wanted) if name in AT_LEAST else actual == wanted
