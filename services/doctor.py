@@ -18,6 +18,7 @@ from services.dictionary import judging
 from services.project import CONTRACTS, load_contract
 
 SECRET = re.compile(r"(env|file|command):\S.*")
+AGAIN = "it may pass: run sluice doctor again; if it stays, mend what is named here"
 FREE_BYTES_MIN = 1_000_000_000
 FREE_BYTES_FEW = 5_000_000_000
 
@@ -60,7 +61,7 @@ def guarded(name: str, findings: Callable[[], Iterator[Finding]]) -> Iterator[Fi
 def failed(name: str, error: SluiceError) -> Finding:
     """An error as a finding."""
     where = f"{error.where}: " if error.where else ""
-    return Finding(name, Level.FAILED, f"{where}{error.what}", error.remedy)
+    return Finding(name, Level.FAILED, f"{where}{error.what}", error.remedy or AGAIN)
 
 
 def fine(check: str, what: str) -> Finding:

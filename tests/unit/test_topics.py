@@ -80,13 +80,13 @@ def test_of_three_replicas_two_must_have_what_is_acknowledged(
     cluster = Cluster(brokers)
     assert cluster.ensure(monkeypatch, TopicSpec("t", 1, replication)) == []
     (topic,) = cluster.created
-    assert (topic.replication_factor, topic.config.get(IN_SYNC)) == (replicas, in_sync)
+    assert (topic.replication_factor, (topic.config or {}).get(IN_SYNC)) == (replicas, in_sync)
 
 
 def test_a_topics_own_setting_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster(3)
     cluster.ensure(monkeypatch, TopicSpec("t", 1, config={IN_SYNC: "3"}))
-    assert cluster.created[0].config[IN_SYNC] == "3"
+    assert (cluster.created[0].config or {})[IN_SYNC] == "3"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_topics_own_setting_goes_before(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_topic_that_one_broker_alone_may_acknowledge_differs(
     monkeypatch: pytest.MonkeyPatch, replicas: int, there: Mapping[str, str], told: list[str]
 ) -> None:
-    cluster = Cluster(3, t=(replicas, DELETED | there))
+    cluster = Cluster(3, t=(replicas, {**DELETED, **there}))
     assert cluster.ensure(monkeypatch, TopicSpec("t", 1)) == told
     assert cluster.created == []
 
