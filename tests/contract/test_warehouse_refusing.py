@@ -84,7 +84,7 @@ def test_what_fits_is_loaded_and_the_first_error_is_told(stage: Stage) -> None:
     [
         (2, '"T"["B":2]', "Numeric value '1000000.0' is out of range"),
         (3, '"T"["A":1]', "NULL result in a non-nullable column"),
-        (4, '"T"["C":3]', "Failed to cast variant value five to BIGINT"),
+        (4, '"T"["C":3]', "Failed to cast variant value five to DECIMAL(38,0)"),
         (5, '"T"["B":2]', "Numeric value '-1000.0' is out of range"),
     ],
 )

@@ -6,6 +6,7 @@ a NOT NULL column. https://docs.snowflake.com/en/sql-reference/sql/copy-into-tab
 """
 
 import datetime as dt
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from sqlglot import exp
 from services.embedded.warehouse.extension.ddl import Place
 from services.embedded.warehouse.extension.errors import TOO_LONG
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 ROW = "file_row_number"
 ANSWER = (
     *("file", "status", "rows_parsed", "rows_loaded", "error_limit", "errors_seen"),
@@ -69,7 +71,7 @@ class Column:
             return "NULL result in a non-nullable column"
         if self.length is not None:
             return f"User character length limit ({self.length}) exceeded by string '{found}'"
-        if self.type.startswith("DECIMAL"):
+        if self.type.startswith("DECIMAL") and _NUMBER.fullmatch(found):
             return f"Numeric value '{found}' is out of range"
         return f"Failed to cast variant value {found} to {self.type}"
 
