@@ -23,53 +23,89 @@ _NOW = "SYSDATE()"  # UTC, whatever the session's time zone
 _QUERY_ID = "NULL /* COPY_QUERY_ID */"
 _FILE_SHA256 = "NULL /* FILE_SHA256 */"
 
-TABLES: Mapping[str, str] = {
-    OFFSETS: f"""CREATE TABLE IF NOT EXISTS {OFFSETS} (
-  TOPIC VARCHAR NOT NULL,
-  PART NUMBER(38,0) NOT NULL,
-  NEXT_OFFSET NUMBER(38,0) NOT NULL,
-  EPOCH NUMBER(38,0) NOT NULL,
-  BATCH VARCHAR,
-  UPDATED_AT TIMESTAMP_NTZ
-)""",
-    LEDGER: f"""CREATE TABLE IF NOT EXISTS {LEDGER} (
-  BATCH VARCHAR NOT NULL,
-  TOPIC VARCHAR NOT NULL,
-  PART NUMBER(38,0) NOT NULL,
-  FIRST_OFFSET NUMBER(38,0) NOT NULL,
-  NEXT_OFFSET NUMBER(38,0) NOT NULL,
-  EVENTS NUMBER(38,0) NOT NULL,
-  LOADED NUMBER(38,0) NOT NULL,
-  DUPLICATES NUMBER(38,0) NOT NULL,
-  DEAD NUMBER(38,0) NOT NULL,
-  BYTES NUMBER(38,0) NOT NULL,
-  FILE VARCHAR,
-  TARGET_TABLE VARCHAR NOT NULL,
-  BUSINESS_DATES VARCHAR NOT NULL,
-  EPOCH NUMBER(38,0) NOT NULL,
-  OPENED_AT TIMESTAMP_NTZ NOT NULL,
-  CLOSED_AT TIMESTAMP_NTZ NOT NULL,
-  COMMITTED_AT TIMESTAMP_NTZ NOT NULL,
-  FIRST_SOURCE_AT TIMESTAMP_NTZ,
-  LAST_SOURCE_AT TIMESTAMP_NTZ,
-  QUERY_ID VARCHAR,
-  TOPIC_ID VARCHAR,
-  FILE_SHA256 VARCHAR
-)""",
-    LOCKS: f"""CREATE TABLE IF NOT EXISTS {LOCKS} (
-  NAME VARCHAR NOT NULL,
-  TAKEN_AT TIMESTAMP_NTZ
-)""",
-}
-"""The DDL of each ledger table."""
 
-ADDED: Mapping[str, Mapping[str, str]] = {
+@dataclass(frozen=True, slots=True)
+class LedgerColumn:
+    """One column of the ledger's tables."""
+
+    type: str
+    comment: str
+    null: bool = False
+
+
+_TEXT, _NUMBER, _TIME = "VARCHAR", "NUMBER(38,0)", "TIMESTAMP_NTZ"
+
+COLUMNS: Mapping[str, Mapping[str, LedgerColumn]] = {
+    OFFSETS: {
+        "TOPIC": LedgerColumn(_TEXT, "The topic."),
+        "PART": LedgerColumn(_NUMBER, "The partition's number."),
+        "NEXT_OFFSET": LedgerColumn(_NUMBER, "Everything before it is loaded, nothing else is."),
+        "EPOCH": LedgerColumn(_NUMBER, "Raised by every claim; an older one cannot commit."),
+        "BATCH": LedgerColumn(
+            _TEXT, "The batch that moved it last; null before the first.", null=True
+        ),
+        "UPDATED_AT": LedgerColumn(_TIME, "When it was claimed or moved last, UTC.", null=True),
+    },
     LEDGER: {
-        "TOPIC_ID": f"ALTER TABLE {LEDGER} ADD COLUMN TOPIC_ID VARCHAR",
-        "FILE_SHA256": f"ALTER TABLE {LEDGER} ADD COLUMN FILE_SHA256 VARCHAR",
+        "BATCH": LedgerColumn(_TEXT, "The batch, by topic, partitions and offsets."),
+        "TOPIC": LedgerColumn(_TEXT, "Its topic."),
+        "PART": LedgerColumn(_NUMBER, "The partition of this range."),
+        "FIRST_OFFSET": LedgerColumn(_NUMBER, "The first offset of the range."),
+        "NEXT_OFFSET": LedgerColumn(_NUMBER, "The offset after the range."),
+        "EVENTS": LedgerColumn(_NUMBER, "Events read: loaded + duplicates + dead."),
+        "LOADED": LedgerColumn(_NUMBER, "Events that are rows of the target."),
+        "DUPLICATES": LedgerColumn(_NUMBER, "Events whose id was there before."),
+        "DEAD": LedgerColumn(_NUMBER, "Events that became dead letters."),
+        "BYTES": LedgerColumn(_NUMBER, "Bytes of the messages read."),
+        "FILE": LedgerColumn(_TEXT, "The staged file; null where no event was loaded.", null=True),
+        "TARGET_TABLE": LedgerColumn(_TEXT, "The table that it was loaded into."),
+        "BUSINESS_DATES": LedgerColumn(_TEXT, "JSON: rows loaded by business date."),
+        "EPOCH": LedgerColumn(_NUMBER, "The claim under which it was read."),
+        "OPENED_AT": LedgerColumn(_TIME, "When the batch began, UTC."),
+        "CLOSED_AT": LedgerColumn(_TIME, "When it was closed, UTC."),
+        "COMMITTED_AT": LedgerColumn(_TIME, "When this row was written, just before COMMIT, UTC."),
+        "FIRST_SOURCE_AT": LedgerColumn(
+            _TIME, "When the first of its rows was received, UTC.", null=True
+        ),
+        "LAST_SOURCE_AT": LedgerColumn(
+            _TIME, "When the last of its rows was received, UTC.", null=True
+        ),
+        "QUERY_ID": LedgerColumn(
+            _TEXT, "Snowflake's id of the COPY; null without a file.", null=True
+        ),
+        "TOPIC_ID": LedgerColumn(_TEXT, "Kafka's id of the topic, where it has one.", null=True),
+        "FILE_SHA256": LedgerColumn(
+            _TEXT, "SHA-256 of the file, in hex; null without one.", null=True
+        ),
+    },
+    LOCKS: {
+        "NAME": LedgerColumn(_TEXT, "What is locked: claims."),
+        "TAKEN_AT": LedgerColumn(_TIME, "When it was taken last, UTC.", null=True),
     },
 }
-"""Columns that a table made by an older version lacks, with what adds them."""
+"""The ledger's tables, with their columns in order."""
+
+ABOUT: Mapping[str, str] = {
+    OFFSETS: "One row a partition: the only authority on what is loaded.",
+    LEDGER: "One row a batch and partition range, only ever inserted.",
+    LOCKS: "One row, so that two loaders never insert the same new partition twice.",
+}
+"""What each table is."""
+
+
+def _create(name: str) -> str:
+    lines = ",\n  ".join(
+        f"{column} {of.type}{'' if of.null else ' NOT NULL'} COMMENT {literal(of.comment)}"
+        for column, of in COLUMNS[name].items()
+    )
+    return f"CREATE TABLE IF NOT EXISTS {name} (\n  {lines}\n)"
+
+
+TABLES: Mapping[str, str] = {name: _create(name) for name in COLUMNS}
+"""The DDL of each ledger table."""
+
+ADDED: Mapping[str, tuple[str, ...]] = {LEDGER: ("TOPIC_ID", "FILE_SHA256")}
+"""Columns that a table made by an older version lacks."""
 
 STAGE_SQL = f"SHOW STAGES LIKE {literal(STAGE)}"
 STAGE_DDL = f"CREATE STAGE IF NOT EXISTS {STAGE}"
@@ -174,7 +210,10 @@ def read_topic_ids(rows: Iterable[Mapping[str, Any]]) -> dict[Partition, str]:
 
 def add_columns(there: Mapping[str, Iterable[str]]) -> list[str]:
     """The ALTERs that bring these tables' columns up to date; absent tables are left out."""
-    return [ADDED[name][column] for name, column in lacking(there)]
+    return [
+        f"ALTER TABLE {name} ADD COLUMN {column} {COLUMNS[name][column].type}"
+        for name, column in lacking(there)
+    ]
 
 
 def lacking(there: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
@@ -191,15 +230,7 @@ def lacking(there: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
 def ledger_insert(facts: BatchFacts, ranges: Sequence[RangeFacts]) -> str:
     """One row a range; what the load alone knows comes in by :func:`with_load_facts`."""
     rows = ",\n".join(f"({_ledger_row(facts, each)})" for each in ranges)
-    return f"INSERT INTO {LEDGER} ({', '.join(_LEDGER_COLUMNS)}) VALUES\n{rows}"
-
-
-_LEDGER_COLUMNS = (
-    *("BATCH", "TOPIC", "PART", "FIRST_OFFSET", "NEXT_OFFSET", "EVENTS", "LOADED", "DUPLICATES"),
-    *("DEAD", "BYTES", "FILE", "TARGET_TABLE", "BUSINESS_DATES", "EPOCH", "OPENED_AT"),
-    *("CLOSED_AT", "COMMITTED_AT", "FIRST_SOURCE_AT", "LAST_SOURCE_AT", "QUERY_ID"),
-    *("TOPIC_ID", "FILE_SHA256"),
-)
+    return f"INSERT INTO {LEDGER} ({', '.join(COLUMNS[LEDGER])}) VALUES\n{rows}"
 
 
 def _ledger_row(facts: BatchFacts, each: RangeFacts) -> str:

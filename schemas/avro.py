@@ -44,6 +44,14 @@ _SYSTEM: dict[str, Scalar] = {
     RAW: Scalar.STRING,
 }
 SYSTEM_NAMES = frozenset(_SYSTEM)
+ABOUT: dict[str, str] = {
+    ID: "Event id; equal for repeats of one event.",
+    SOURCE: "The source that it came from.",
+    RECEIVED_AT: "When Sluice received it, UTC.",
+    EXTRA: "Fields that the contract does not know.",
+    RAW: "The record as it came.",
+}
+"""What Sluice's own fields are."""
 
 
 def system_type(name: str) -> Schema:

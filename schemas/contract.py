@@ -27,7 +27,7 @@ class Mode(StrEnum):
 class Raw(BaseModel):
     """The model of a stream without a contract: the record as it came."""
 
-    payload: JsonValue
+    payload: JsonValue = Field(description="The record as it came.")
 
 
 class Contract(BaseModel):

@@ -19,7 +19,6 @@ PARTITION, OFFSET, TOPIC, BATCH, LOADED_AT = (
     "_batch",
     "_loaded_at",
 )
-"""Lineage, added by the loader; ``_loaded_at`` is LOADEDON: when we loaded, UTC."""
 
 VARIANT = "VARIANT"
 TIME = "TIME(6)"
@@ -52,6 +51,21 @@ class Column:
         return identifier(self.name)
 
 
+LINEAGE = (
+    Column(TOPIC, "VARCHAR", in_file=False, comment="The topic that it was on."),
+    Column(PARTITION, "NUMBER(38,0)", comment="Its partition there."),
+    Column(OFFSET, "NUMBER(38,0)", comment="Its offset there."),
+    Column(BATCH, "VARCHAR", in_file=False, comment="The batch that loaded it; see SLUICE_LEDGER."),
+    Column(
+        LOADED_AT,
+        "TIMESTAMP_NTZ(6)",
+        in_file=False,
+        comment="LOADEDON: when it was loaded, UTC. Not when it happened.",
+    ),
+)
+"""What the loader adds to every row."""
+
+
 def column_type(kind: FieldType) -> str:
     """Snowflake's type of a field."""
     match kind:
@@ -72,19 +86,11 @@ def columns_of(contract: Contract) -> tuple[Column, ...]:
         for f in contract.fields
     )
     system = tuple(
-        Column(name, column_type(kind))
+        Column(name, column_type(kind), comment=avro.ABOUT[name])
         for name, kind in avro.system_fields(contract).items()
         if name != avro.RAW or contract.load_raw
     )
-    return (
-        *own,
-        *system,
-        Column(TOPIC, "VARCHAR", in_file=False),
-        Column(PARTITION, "NUMBER(38,0)"),
-        Column(OFFSET, "NUMBER(38,0)"),
-        Column(BATCH, "VARCHAR", in_file=False),
-        Column(LOADED_AT, "TIMESTAMP_NTZ(6)", in_file=False),
-    )
+    return (*own, *system, *LINEAGE)
 
 
 def create_table(contract: Contract) -> str:

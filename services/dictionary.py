@@ -25,20 +25,6 @@ BOUNDS: tuple[tuple[type, str, str], ...] = (
 )
 ITS_TYPE = {"max_digits", "decimal_places"}  # the type says it already
 
-SYSTEM = {
-    "_id": "Event id; equal for repeats of one event.",
-    "_source": "The source that it came from.",
-    "_received_at": "When Sluice received it, UTC.",
-    "_extra": "Fields that the contract does not know.",
-    "_raw": "The record as it came.",
-    "_topic": "The topic that it was on.",
-    "_partition": "Its partition there.",
-    "_offset": "Its offset there.",
-    "_batch": "The batch that loaded it; see SLUICE_LEDGER.",
-    "_loaded_at": "LOADEDON: when it was loaded, UTC. Not when it happened.",
-}
-"""What Sluice's own columns are."""
-
 
 @dataclass(frozen=True, slots=True)
 class FieldFacts:
@@ -137,9 +123,10 @@ def dictionary_page(contract: Contract) -> str:
         lines += _row(f"`{fact.name.upper()}`", f"`{fact.column}` {fact.type}", null, what, rules)
     lines += ["", "## Sluice's own columns", "", *_row("column", "type", "what")]
     lines.append("| --- | --- | --- |")
+    own = {field.name for field in contract.fields}
     for column in columns_of(contract):
-        if column.name in SYSTEM:
-            lines += _row(f"`{column.name.upper()}`", f"`{column.type}`", SYSTEM[column.name])
+        if column.name not in own:
+            lines += _row(f"`{column.name.upper()}`", f"`{column.type}`", column.comment)
     return "\n".join(lines) + "\n"
 
 

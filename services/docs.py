@@ -113,17 +113,15 @@ def metrics_page() -> str:
     ]
     for group, metrics in GROUPS.items():
         parts.append(f"## {group}\n")
-        parts.append(
-            _table(("metric", "kind", "unit", "labels", "what"), map(_metric_row, metrics))
-        )
+        parts.append(grid(("metric", "kind", "unit", "labels", "what"), map(_metric_row, metrics)))
     parts.append("## Labels\n")
-    parts.append(_table(("label", "values"), ((f"`{n}`", text) for n, text in LABELS.items())))
+    parts.append(grid(("label", "values"), ((f"`{n}`", text) for n, text in LABELS.items())))
     parts.append("## Hops\n")
-    parts.append(_table(("hop", "from -> to"), _codes(comments_of(Hop))))
+    parts.append(grid(("hop", "from -> to"), _codes(comments_of(Hop))))
     parts.append("## Buckets\n")
     histograms = [m for ms in GROUPS.values() for m in ms if m.kind is Kind.HISTOGRAM]
     rows = ((f"`{m.exposed}`", ", ".join(f"{b:,}" for b in m.buckets)) for m in histograms)
-    parts.append(_table(("metric", "upper bounds"), rows))
+    parts.append(grid(("metric", "upper bounds"), rows))
     return "\n".join(parts)
 
 
@@ -143,7 +141,7 @@ def settings_page() -> str:
         parts.append(f"## {f'[{table}]' if table else 'Top level'}\n")
         parts.append(text + "\n")
         rows = (_setting_row(s) for s in settings_of() if ".".join(s.path[:-1]) == table)
-        parts.append(_table(("field", "type", "default", "what", "variable"), rows))
+        parts.append(grid(("field", "type", "default", "what", "variable"), rows))
     return "\n".join(parts)
 
 
@@ -157,9 +155,9 @@ def rejects_page() -> str:
                 "Why an event became a dead letter: metric label, field of the dead letter and "
                 "filter at once.\n"
             ),
-            _table(("reason", "when"), _codes(comments_of(errors.RejectReason))),
+            grid(("reason", "when"), _codes(comments_of(errors.RejectReason))),
             "## Stages\n",
-            _table(("stage", "where"), _codes(comments_of(errors.Stage))),
+            grid(("stage", "where"), _codes(comments_of(errors.Stage))),
         )
     )
 
@@ -170,7 +168,7 @@ def exit_codes_page() -> str:
         (
             NOTE.format(source="`services/exit_codes.py`"),
             "# Exit codes\n",
-            _table(("code", "when"), _codes(comments_of(exit_codes.ExitCode))),
+            grid(("code", "when"), _codes(comments_of(exit_codes.ExitCode))),
         )
     )
 
@@ -228,6 +226,12 @@ def write(root: Path) -> list[Path]:
     return changed
 
 
+def grid(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ("---",) * len(head), *(tuple(row) for row in rows)]
+    return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
+
+
 def _section(annotation: object) -> type[BaseModel] | None:
     for option in (annotation, *get_args(annotation)):
         if isinstance(option, type) and issubclass(option, Section):
@@ -272,11 +276,6 @@ def _bounds(info: FieldInfo) -> str:
         if getattr(rule, name, None) is not None
     ]
     return f" {', '.join(found)}" if found else ""
-
-
-def _table(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
-    lines = [head, ("---",) * len(head), *(tuple(row) for row in rows)]
-    return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
 
 
 def _cell(text: str) -> str:

@@ -16,7 +16,7 @@ from producers.limits import RateHeaders
 from producers.pagers import pagers
 from producers.rest import RestSource, RestStream
 from producers.webhook import WebhookConfig, find_plugins
-from services.docs import NOTE
+from services.docs import NOTE, grid
 
 INNER: dict[type[BaseModel], str] = {
     RestStream: "streams",
@@ -43,7 +43,7 @@ def sources_page() -> str:
         _fields(WebhookConfig),
         "### Presets\n",
         "A `kind` beside `webhook`; what the table says comes first.\n",
-        _table(
+        grid(
             ("kind", "what"),
             ((f"`{name}`", preset.description) for name, preset in plugins.presets.items()),
         ),
@@ -95,7 +95,7 @@ def _fields(model: type[BaseModel]) -> str:
         for name, info in model.model_fields.items()
         if name != "kind" or model is WebhookConfig
     ]
-    return _table(("field", "type", "default", "what"), rows) if rows else ""
+    return grid(("field", "type", "default", "what"), rows) if rows else ""
 
 
 def _default(value: Any, *, required: bool) -> str:  # noqa: ANN401 - any field's
@@ -120,11 +120,3 @@ def _type(annotation: Any) -> str:  # noqa: ANN401 - any annotation
         return "table"
     names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
     return names.get(annotation, "table")
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |\n"
-        for line in lines
-    )

@@ -12,6 +12,8 @@ from services.cli.app import answer, app
 from services.cli.reference import render_cli
 from services.exit_codes import ExitCode
 from services.source_docs import sources_page
+from services.table_docs import tables_page
+from services.topic_docs import topics_page
 
 MARK = Path("services/docs.py")  # what makes a folder this repository
 
@@ -46,6 +48,8 @@ def pages() -> dict[Path, str]:
         **docs.pages(),
         Path("docs/reference/cli.md"): render_cli(),
         Path("docs/reference/sources.md"): sources_page(),
+        Path("docs/reference/topics.md"): topics_page(),
+        Path("docs/reference/tables.md"): tables_page(),
     }
 
 

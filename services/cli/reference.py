@@ -8,7 +8,7 @@ from typing import Any
 from typer.main import get_command
 
 from services.cli.app import declared
-from services.docs import NOTE, comments_of
+from services.docs import NOTE, comments_of, grid
 from services.exit_codes import ExitCode
 
 HIDDEN = {"help"}
@@ -26,13 +26,13 @@ def render_cli() -> str:
             "any command explains it; `sluice --version` names the version.\n"
         ),
         "## Exit codes\n",
-        _table(("code", "when"), ((f"`{c}`", t) for c, t in comments_of(ExitCode).items())),
+        grid(("code", "when"), ((f"`{c}`", t) for c, t in comments_of(ExitCode).items())),
     ]
     for name, one in _leaves(command, ("sluice",)):
         parts += [f"## {name}\n", f"{_prose(one.help)}\n", f"```\n{_usage(name, one)}\n```\n"]
         rows = [_row(parameter) for parameter in one.params if parameter.name not in HIDDEN]
         if rows:
-            parts.append(_table(("argument or option", "what", "default"), rows))
+            parts.append(grid(("argument or option", "what", "default"), rows))
     return "\n".join(parts)
 
 
@@ -73,11 +73,3 @@ def _row(parameter: Any) -> tuple[str, str, str]:  # noqa: ANN401 - see above
 
 def _prose(text: str | None) -> str:
     return re.sub(r"``(.+?)``", r"`\1`", inspect.cleandoc(text or ""))
-
-
-def _table(head: tuple[str, ...], rows: Any) -> str:  # noqa: ANN401 - any iterable of rows
-    lines = [head, ("---",) * len(head), *rows]
-    return "".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |\n"
-        for line in lines
-    )

@@ -1,8 +1,10 @@
 """What the pages claim is there: links, tests, commands, settings, metrics, types, reasons."""
 
 import datetime as dt
+import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from enum import StrEnum
@@ -15,16 +17,22 @@ import yaml
 from pydantic import BaseModel, Field, JsonValue, create_model
 from typer.main import get_command
 
+from consumers import ledger
+from consumers.load import REPORTS
 from producers.auth import Auth
-from producers.pagers import pagers
+from producers.cursors import Run, State, dump_state
+from producers.pagers import Span, pagers
 from producers.refusal import RefusalReason
 from schemas import avro, table
 from schemas.columns import dtype_of
-from schemas.contract import Contract
+from schemas.contract import Contract, Raw
+from schemas.dead_letters import dead_contract
 from schemas.telemetry import METRICS
-from services import docs
+from services import apply, docs
 from services.cli.app import declared
 from services.cli.docs import pages, stale, write
+from services.settings import Kafka
+from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -240,6 +248,44 @@ def test_the_contracts_page_has_every_field_of_a_contract_and_every_column_of_ou
     contract = Contract(stream="a.b", model=Line, load_raw=True)
     ours = [c.name.upper() for c in table.columns_of(contract) if c.name.startswith("_")]
     assert [name for name in ours if f"`{name}`" not in text] == []
+
+
+def test_the_topics_page_has_every_topic_and_every_field_of_ours() -> None:
+    text = page("topics")
+    contract = Contract(stream="a.b", model=Line)
+    streams = {each.topic: each for each in (contract, dead_contract("a.b"))}
+    made = [spec.name.replace("a.b", apply.STREAM) for spec in apply.topic_specs(streams, Kafka())]
+    assert made == list(apply.TRAFFIC) == re.findall(r"^## `(.+)`$", text, re.MULTILINE)
+    assert [name for name in avro.system_fields(contract) if f"| `{name}` |" not in text] == []
+
+
+def test_the_topics_page_has_every_field_of_a_report_and_of_a_cursor() -> None:
+    world = World(partitions=1)
+    loader = world.loader()
+    loader.turn(3)
+    world.produce({"order_id": "o1", "amount": 1.5})
+    loader.run(1.3)
+    published = [e[1][0] for e in world.journal if e[0] == "publish"]
+    (report,) = (json.loads(record.value) for record in published if record.topic == REPORTS)
+    state = json.loads(dump_state(State(run=Run(position=None, span=Span(None, 1), plan="p"))))
+    text = page("topics")
+    for name in (*report, *report["ranges"][0], *state):
+        assert f"`{name}`" in text, name
+
+
+def test_the_tables_page_says_what_every_column_is() -> None:
+    text = page("tables")
+    rows = re.findall(r"^\| `(\w+)` \|.* \| (.*) \|$", text, re.MULTILINE)
+    assert [name for name, what in rows if not what.endswith(".")] == []
+    contracts = (Contract(stream="a.b", model=Raw, load_raw=True), dead_contract("a.b"))
+    columns = [c.name.upper() for contract in contracts for c in table.columns_of(contract)]
+    for ddl in ledger.TABLES.values():
+        columns += re.findall(r"^  (\w+) ", ddl, re.MULTILINE)
+    assert Counter(name for name, _ in rows) == Counter(columns)
+
+
+def page(name: str) -> str:
+    return pages()[Path(f"docs/reference/{name}.md")]
 
 
 def test_every_generated_page_is_current() -> None:

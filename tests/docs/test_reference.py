@@ -12,6 +12,7 @@ import pytest
 from schemas.errors import RejectReason, SetupError, Stage
 from schemas.telemetry import METRICS, Hop
 from services import docs
+from services.cli.docs import pages
 from services.exit_codes import ExitCode
 from services.settings import (
     Admin,
@@ -193,7 +194,7 @@ def test_every_metric_setting_reason_and_code_is_described() -> None:
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
-    for path, text in docs.pages().items():
+    for path, text in pages().items():
         cells = 0
         for line in text.splitlines() if path.suffix == ".md" else ():
             if not line.startswith("|"):
