@@ -115,6 +115,7 @@ def test_what_was_found_stays_found_until_an_audit_of_everything_clears_it(loade
     (told,) = auditing.told("does not balance")
     assert (told["topic"], told["partition"], told["first"], told["after"]) == (STREAM, 0, 0, 1_000)
     loaded.account.tables["SHOP_ORDERS"] = [held]
+    loaded.damaged = ""
     for minute in (1, 2, 3):
         assert not auditing.after(MINUTE).balanced
         assert auditing.told("does not balance") == []
@@ -158,6 +159,7 @@ def test_an_audit_that_fails_changes_nothing_and_is_made_up_for(loaded: World) -
 
 
 def test_many_findings_are_told_with_a_limit(loaded: World) -> None:
+    loaded.damaged = "ledger rows that nobody wrote"
     span = loaded.account.ledger[0].range
     for number in range(FINDINGS_TOLD_MAX):
         loaded.account.ledger.append(LedgerRow(f"b{number}", "SHOP_ORDERS", None, span))
@@ -170,6 +172,7 @@ def test_many_findings_are_told_with_a_limit(loaded: World) -> None:
 
 
 def test_what_belongs_to_no_stream_of_the_project_counts_as_unknown(loaded: World) -> None:
+    loaded.damaged = "a row of a strange topic"
     auditing = Auditing(loaded)
     held = loaded.account.table("SHOP_ORDERS")
     strange = held.head(1).with_columns(_topic=held["_topic"].head(1) + ".not")
@@ -186,6 +189,7 @@ def test_what_belongs_to_no_stream_of_the_project_counts_as_unknown(loaded: Worl
 
 def incremental(world: World, *, damage: Sequence[str] = ()) -> list[str]:
     """What an audit of the new says of ten orders that were loaded and damaged since the last."""
+    world.damaged = ", ".join(filter(None, damage))
     auditing = Auditing(world)
     auditing.turn()
     world.produce(*numbered(1_000, 10))

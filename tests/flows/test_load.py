@@ -299,7 +299,7 @@ def breakers(world: World) -> dict[str, float | None]:
 
 
 def test_a_position_that_retention_has_deleted_stops_the_partition_and_says_so() -> None:
-    world = World(partitions=1)
+    world = World(partitions=1, damaged="retention has deleted what was never read")
     loader = world.loader()
     world.produce(order(1))
     loader.run(3)

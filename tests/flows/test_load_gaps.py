@@ -118,7 +118,7 @@ def test_while_nobody_can_look_into_a_gap_the_partition_waits() -> None:
 
 
 def test_what_retention_has_deleted_unread_is_a_gap_that_pages() -> None:
-    world = World(partitions=1)
+    world = World(partitions=1, damaged="retention has deleted what was never read")
     loader = world.loader()
     world.produce(order(1))
     loader.run(3)
@@ -130,7 +130,7 @@ def test_what_retention_has_deleted_unread_is_a_gap_that_pages() -> None:
 
 
 def test_a_log_that_was_made_anew_is_a_rewind_that_pages() -> None:
-    world = World(partitions=1)
+    world = World(partitions=1, damaged="the log was made anew")
     loader = world.loader()
     world.produce(*map(order, range(3)))
     loader.run(3)

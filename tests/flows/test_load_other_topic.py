@@ -14,6 +14,12 @@ def order(number: int) -> dict[str, object]:
     return {"order_id": f"o{number}", "amount": 1.5}
 
 
+def made_again(world: World) -> None:
+    world.damaged = "the topic was made again"
+    world.broker.delete_topic(STREAM)
+    world.broker.create_topic(STREAM, 1)
+
+
 def loaded_world() -> World:
     world = World(partitions=1)
     world.produce(*map(order, range(5)))
@@ -28,8 +34,7 @@ def loaded_world() -> World:
 def test_a_topic_that_was_made_again_stops_its_partitions_and_names_both_ids(events: int) -> None:
     world = loaded_world()
     old = world.broker.topic_ids[STREAM]
-    world.broker.delete_topic(STREAM)
-    world.broker.create_topic(STREAM, 1)
+    made_again(world)
     new = world.broker.topic_ids[STREAM]
     world.produce(*map(order, range(100, 100 + events)))
     loader = world.loader()
@@ -66,8 +71,7 @@ def test_a_running_loader_notices_before_it_loads_any_of_the_other_events() -> N
 @pytest.mark.parametrize("events", [3, 5, 8])
 def test_an_audit_names_the_topic_that_was_made_again(events: int) -> None:
     world = loaded_world()
-    world.broker.delete_topic(STREAM)
-    world.broker.create_topic(STREAM, 1)
+    made_again(world)
     world.produce(*map(order, range(100, 100 + events)))
     found = [str(finding) for finding in world.audit().findings]
     assert any(

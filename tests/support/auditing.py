@@ -85,6 +85,7 @@ class Auditing:
 
 def lose_rows(world: World, *offsets: int) -> pl.DataFrame:
     """Delete rows of the first partition from the table; what it held before."""
+    world.damaged = "rows were deleted from the table"
     held = world.account.table("SHOP_ORDERS")
     gone = (pl.col("_partition") == 0) & pl.col("_offset").is_in(offsets)
     world.account.tables["SHOP_ORDERS"] = [held.filter(~gone)]
