@@ -12,6 +12,7 @@ from services.settings import Kafka
 EXAMPLE = Contract(stream="source.stream", model=Raw)
 DAY = dt.timedelta(days=1)
 WINDOWS = (dt.timedelta(), DAY, 3 * DAY, DEDUPE_WINDOW_MAX)
+REPLICAS = 3
 RETENTIONS = (1, 168, 720)  # hours; the second is the default
 
 
@@ -34,7 +35,7 @@ def topics_page() -> str:
     names = {EXAMPLE.topic: STREAM, EXAMPLE.dead_topic: DEAD}
     for spec in topic_specs(streams, Kafka()):
         name = names.get(spec.name, spec.name)
-        parts += [f"## `{name}`\n", _facts(TRAFFIC[name], spec.partitions, spec.settings)]
+        parts += [f"## `{name}`\n", _facts(TRAFFIC[name], spec.partitions, spec.settings(REPLICAS))]
         if name == STREAM:
             parts += ["The fields are the contract's, and Sluice's own:\n", _system_fields()]
             parts += ["How long it is kept:\n", _retentions()]
@@ -54,7 +55,7 @@ def _facts(traffic: Traffic, partitions: int, settings: dict[str, str]) -> str:
             ("kept", traffic.kept),
             ("key", traffic.key),
             ("value", traffic.value),
-            ("made by default with", made),
+            (f"made with, of {REPLICAS} replicas", made),
         ),
     )
 
