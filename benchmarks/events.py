@@ -68,6 +68,14 @@ def frame(first: int, count: int, seed: int = 1) -> pl.DataFrame:
     )
 
 
+def verdicts(count: int) -> tuple[int, int, int]:
+    """Of the orders before ``count``: those that are loaded, duplicates, and dead."""
+    number = np.arange(count)
+    duplicates = int(((number % 100 == 50) & (number > 1000)).sum())
+    dead = int((number % 1000 == 13).sum())
+    return count - duplicates - dead, duplicates, dead
+
+
 def messages(topic: str, first: int, count: int) -> list[tuple[bytes, bytes]]:
     """Key and value of each."""
     made = frame(first, count)

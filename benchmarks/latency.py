@@ -17,7 +17,7 @@ from services.bootstrap import open_project
 from services.cli.applying import apply_project
 from services.cli.up import running
 
-EVENTS = 60
+EVENTS = 150
 SECRET = "benchmark"  # noqa: S105 - of nothing
 LOOK_SECONDS = 0.02
 SETTINGS = """
@@ -33,9 +33,22 @@ loader_port = {3}
 kind = "webhook"
 secrets = ["file:secret"]
 verify = {{ scheme = "hmac", header = "x-signature" }}
-stream = "shop.events"
-event_id = "{{/id}}"
+stream = "shop.orders"
 """
+CONTRACT = """
+import datetime as dt
+from pydantic import BaseModel, Field
+from schemas.contract import Contract
+
+class Order(BaseModel):
+    order_id: str = Field(min_length=1)
+    amount: float = Field(ge=0, le=100_000)
+    quantity: int = Field(ge=1)
+    placed_at: dt.datetime
+
+CONTRACT = Contract(stream="shop.orders", model=Order, key=("order_id",), business_date="placed_at")
+"""
+ORDER = {"amount": 12.5, "quantity": 3, "placed_at": "2026-11-23T04:45:48.796Z"}
 
 
 def free_ports(count: int) -> list[int]:
@@ -54,6 +67,8 @@ def run(events: int = EVENTS) -> dict[str, Any]:
         root = Path(folder)
         (root / "sluice.toml").write_text(SETTINGS.format(*ports))
         (root / "secret").write_text(SECRET)
+        (root / "contracts").mkdir()
+        (root / "contracts" / "orders.py").write_text(CONTRACT)
         with open_project(root) as project:
             apply_project(project)
             with running(project):
@@ -63,8 +78,8 @@ def run(events: int = EVENTS) -> dict[str, Any]:
                 for number in range(events + 3):
                     time.sleep(draw.uniform(0.0, 1.0))
                     began = time.monotonic()
-                    _send(url, {"id": f"e{number}"})
-                    sql = f"SELECT COUNT(*) AS N FROM SHOP_EVENTS WHERE _ID = 'e{number}'"
+                    _send(url, {**ORDER, "order_id": f"e{number}"})
+                    sql = f"SELECT COUNT(*) AS N FROM SHOP_ORDERS WHERE _ID = 'e{number}'"
                     while not int(warehouse.rows(sql)[0]["n"]):
                         time.sleep(LOOK_SECONDS)
                     waits.append(time.monotonic() - began)
@@ -84,7 +99,7 @@ def run(events: int = EVENTS) -> dict[str, Any]:
     }
 
 
-def _send(url: str, body: dict[str, str]) -> None:
+def _send(url: str, body: dict[str, Any]) -> None:
     raw = json.dumps(body).encode()
     signature = hmac.new(SECRET.encode(), raw, hashlib.sha256).hexdigest()
     headers = {"content-type": "application/json", "x-signature": signature}

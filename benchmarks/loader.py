@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.events import fill
+from benchmarks.events import fill, verdicts
 from services.collector import calm_collector
 
 TOPIC = "bench.orders"
@@ -106,7 +106,11 @@ def measured_load(
 ) -> dict[str, float]:
     """The loader over a topic of so many events, into the embedded warehouse if there is one."""
     extra = [json.dumps(dict(connection))] if connection else []
-    return child("load", bootstrap, filled(bootstrap, events), str(events), *extra)
+    found = child("load", bootstrap, filled(bootstrap, events), str(events), *extra)
+    exact = verdicts(events)
+    if (found["rows"], found["duplicates"], found["dead"]) != exact:
+        raise RuntimeError(f"rows, duplicates and dead are not {exact}: {found}")
+    return found
 
 
 def run(

@@ -24,9 +24,13 @@ from services.adapters.snowflake import SnowflakeWarehouse, embedded_arguments
 from services.adapters.snowflake.copying import ZSTD_LEVEL
 from services.apply import Changes, apply_tables
 from services.collector import calm_collector
-from services.settings import Snowflake
+from services.settings import Loader, Snowflake
 
-POLICY = LoadPolicy(FlushPolicy(100_000, 64_000_000, 5), 25_000)
+_BY_DEFAULT = Loader()
+POLICY = LoadPolicy(
+    FlushPolicy(_BY_DEFAULT.rows_max, _BY_DEFAULT.bytes_max, _BY_DEFAULT.age_seconds_max),
+    _BY_DEFAULT.poll_messages_max,
+)
 
 
 @dataclass(slots=True)

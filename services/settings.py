@@ -227,7 +227,7 @@ class Loader(Section):
     """Micro-batches."""
 
     group: str = Field(default="sluice-loader", description="Consumer group of the loaders.")
-    rows_max: int = Field(default=250_000, ge=1, description="Events that close a batch.")
+    rows_max: int = Field(default=100_000, ge=1, description="Events that close a batch.")
     bytes_max: int = Field(
         default=64_000_000, ge=1, description="Bytes of messages that close a batch."
     )
