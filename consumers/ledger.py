@@ -98,7 +98,7 @@ def _create(name: str) -> str:
         f"{column} {of.type}{'' if of.null else ' NOT NULL'} COMMENT {literal(of.comment)}"
         for column, of in COLUMNS[name].items()
     )
-    return f"CREATE TABLE IF NOT EXISTS {name} (\n  {lines}\n)"
+    return f"CREATE TABLE IF NOT EXISTS {identifier(name)} (\n  {lines}\n)"
 
 
 TABLES: Mapping[str, str] = {name: _create(name) for name in COLUMNS}

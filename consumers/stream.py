@@ -15,6 +15,7 @@ from schemas import avro, table
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.errors import Stage
 from schemas.events import Message, Partition, RecordHeaders, Rejection, Run, Violation
+from schemas.file_columns import FileColumns
 from schemas.keys import KeyHashes
 from schemas.rules import compile_rules
 
@@ -73,7 +74,7 @@ class LoadStream:
         self.window = round(contract.dedupe_window.total_seconds() * 1_000_000)
         self.rules = compile_rules(contract)
         self._decoder = Decoder(contract, lookup)
-        self._file = table.FileColumns(contract)
+        self._file = FileColumns(contract)
 
     def judge(
         self,

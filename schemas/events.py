@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, SupportsInt, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, SupportsInt, overload
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from schemas.errors import RejectReason, Stage
+
+if TYPE_CHECKING:
+    import polars as pl  # half a start's time, and only those need it who make frames
 
 Headers = Mapping[str, str]
 """HTTP headers: lower-case names; a repeated header's values joined by ``, ``."""
@@ -236,7 +238,7 @@ class LoadPlan:
     topic: str
     table: str
     ranges: tuple[OffsetRange, ...]
-    frame: pl.DataFrame
+    frame: "pl.DataFrame"
     file: str
     stage_path: str  # @stage/directory/
     copy_sql: str

@@ -10,7 +10,7 @@ from consumers.auditor import AuditorPolicy, AuditorPorts, AuditorState, audit_n
 from services.bootstrap import Project
 from services.exit_codes import ExitCode
 from services.monitor.health import Health
-from services.processes import Watched, watched
+from services.processes.watched import Watched, watched
 from services.run import SLICE_SECONDS, Supervision, run_loop
 
 NAME = "auditor"

@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from schemas import errors
 from schemas.telemetry import GROUPS, LABELS, Hop, Kind, Metric
 from services import exit_codes
+from services.comments import comments_of
 from services.secrets import SecretName
 from services.settings import FILE, Section, Settings
 
@@ -88,16 +89,6 @@ def tables_of(model: type[BaseModel] = Settings) -> dict[str, str]:
         section = _section(info.annotation)
         if section is not None:
             found[info.alias or name] = inspect.cleandoc(section.__doc__ or "").replace("``", "`")
-    return found
-
-
-def comments_of(kind: type[Enum]) -> dict[str, str]:
-    """The comment behind each member of an enumeration, by the member's value."""
-    found = {}
-    for line in inspect.getsource(kind).splitlines():
-        match = re.match(r"\s+(\w+) = .+?  # (.+)", line)
-        if match is not None:
-            found[str(kind[match[1]].value)] = match[2]
     return found
 
 

@@ -166,9 +166,7 @@ class Gateway(Section):
         default=1_000_000, ge=1, description="Largest body as it comes over the wire (413)."
     )
     bodies_bytes_max: int = Field(
-        default=268_435_456,
-        ge=1,
-        description="Largest size of all bodies together that have no answer yet (503).",
+        default=268_435_456, ge=1, description="Largest size of all bodies without an answer (503)."
     )
     inflated_bytes_max: int = Field(
         default=20_000_000, ge=1, description="Largest body after decompression (413)."

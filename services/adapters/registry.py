@@ -1,4 +1,4 @@
-"""Schema ids: from a registry with the Confluent API, or from the project's committed file."""
+"""Schema ids: what a registry is, and the project's committed file as one."""
 
 import fcntl
 import json
@@ -8,17 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx2
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from schemas.compatibility import Compatibility, conflicts
-from schemas.errors import SetupError, TransientError
+from schemas.errors import SetupError
 
 Schema = dict[str, Any]
 FIRST_ID = 1
-SCHEMA_NOT_FOUND = 40403
-INCOMPATIBLE = 409
 CONFLICTS_SHOWN_MAX = 5
 
 
@@ -158,91 +155,3 @@ def _damaged(path: Path, why: str) -> SetupError:
         where=str(path),
         remedy="restore the committed file; events in the log were written with it",
     )
-
-
-class HttpRegistry:
-    """A registry with the Confluent API; subjects are ``<topic>-value``."""
-
-    def __init__(
-        self, url: str, auth: tuple[str, str] | None = None, timeout_seconds: float = 10
-    ) -> None:
-        self._url = url.rstrip("/")
-        self._client = httpx2.Client(auth=auth, timeout=timeout_seconds, follow_redirects=False)
-        self._schemas: dict[int, Schema] = {}
-
-    def register(self, subject: str, schema: Schema) -> int:
-        """The id of the schema. Raises SetupError where it is not compatible or not allowed."""
-        path = f"/subjects/{subject}-value/versions"
-        body = {"schema": json.dumps(schema), "schemaType": "AVRO"}
-        answer = self._call("POST", path, body)
-        if answer.status_code == INCOMPATIBLE:
-            raise SetupError(
-                f"the registry refuses the schema: {answer.text[:300]}",
-                where=f"{self._url}{path}",
-                remedy="give the stream a compatible contract, or a new name",
-            )
-        return int(self._require(answer, path)["id"])
-
-    def schema(self, schema_id: int) -> Schema | None:
-        """The schema of an id; None when the registry has none."""
-        if schema_id not in self._schemas:
-            path = f"/schemas/ids/{schema_id}"
-            answer = self._call("GET", path)
-            if _says_unknown(answer):
-                return None
-            self._schemas[schema_id] = _parsed(self._require(answer, path))
-        return self._schemas[schema_id]
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
-
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx2.Response:
-        try:
-            return self._client.request(method, self._url + path, json=body)
-        except httpx2.TransportError as error:
-            raise TransientError(
-                f"the schema registry does not answer ({type(error).__name__})",
-                where=self._url,
-                remedy="check registry.url and that the registry runs",
-            ) from error
-
-    def _require(self, answer: httpx2.Response, path: str) -> dict[str, Any]:
-        """The answer's object. Raises TransientError or SetupError where there is none."""
-        if answer.is_success:
-            try:
-                found = answer.json()
-            except ValueError:
-                found = None
-            if isinstance(found, dict) and found.keys() & {"id", "schema"}:
-                return found
-        later = answer.is_server_error or answer.status_code == httpx2.codes.TOO_MANY_REQUESTS
-        kind = TransientError if later else SetupError
-        raise kind(
-            f"the schema registry answers {answer.status_code}: {answer.text[:200]}",
-            where=self._url + path,
-            remedy="check registry.url, user and password",
-        )
-
-
-def _says_unknown(answer: httpx2.Response) -> bool:
-    """Whether the registry itself says so, and not whatever else stands at a wrong address."""
-    if answer.status_code != httpx2.codes.NOT_FOUND:
-        return False
-    try:
-        found = answer.json()
-    except ValueError:
-        return False
-    return isinstance(found, dict) and found.get("error_code") == SCHEMA_NOT_FOUND
-
-
-def _parsed(found: dict[str, Any]) -> Schema:
-    """The schema; one that is no Avro record keeps its kind, for the dead letters to say."""
-    kind = found.get("schemaType", "AVRO")
-    if kind != "AVRO":
-        return {"type": kind}
-    try:
-        schema = json.loads(found["schema"])
-    except (KeyError, ValueError):
-        schema = "no JSON"
-    return schema if isinstance(schema, dict) else {"type": str(schema)}

@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import orjson
 from rich.console import Console
@@ -15,12 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.errors import SluiceError
+from services.cli.app import JSON_ASKED
 from services.exit_codes import ExitCode
 from services.redaction import HIDDEN, explained
 from services.run import error_kind
-
-JSON_ASKED: ContextVar[bool] = ContextVar("json_asked", default=False)
-"""Whether the command was given ``--json``; set while the command line is read."""
 
 HEX_BYTES_MAX = 32  # of one cell
 WIDTH_PIPED = 200  # characters a line where no terminal says how many there are

@@ -3,10 +3,8 @@
 import datetime as dt
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from enum import StrEnum
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -18,87 +16,48 @@ from services.auditing import audit_project, audit_project_by_ids
 from services.auditor import run_auditor
 from services.bootstrap import Project
 from services.cli.answers import Count, screen, table
-from services.cli.app import HERE, AsJson, Folder, app, require_project, with_project
+from services.cli.commands.audit import By
+from services.cli.running import require_project, with_project
 from services.cli.since import seconds_of
 from services.exit_codes import ExitCode
 
 
-class By(StrEnum):
-    """What the sides are split by, beside streams."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the options of ``sluice audit`` say."""
 
-    HOUR = "hour"
-
-
-Split = Annotated[
-    By | None,
-    typer.Option(
-        "--by",
-        help="The sides of every hour (UTC, of the commit) and partition too; what is in flight, "
-        "and what was refused before the log, in entries of their own.",
-    ),
-]
+    by: By | None
+    every: str | None
+    for_: str | None
+    ids: bool
+    as_json: bool
 
 
-Ids = Annotated[
-    bool,
-    typer.Option(
-        "--ids",
-        help="Look at the ids of all events too: that each duplicate has a first copy that is "
-        "loaded, and that no id is loaded twice within dedupe_window. Takes 32 bytes an event.",
-    ),
-]
-Every = Annotated[
-    str | None,
-    typer.Option(
-        "--every",
-        metavar="SPAN",
-        help="Stay, as a process with an admin port, and audit again and again: 30s, 1m, 1h. "
-        "Everything at first and every audit.full_every_seconds, what is new in between.",
-    ),
-]
-For = Annotated[
-    str | None,
-    typer.Option(
-        "--for",
-        metavar="SPAN",
-        help="With --every: leave after so long, with 1 if the books do not balance then.",
-    ),
-]
-
-
-@app.command()
-def audit(  # noqa: PLR0913 - one argument an option
-    project: Folder = HERE,
-    by: Split = None,
-    every: Every = None,
-    for_: For = None,
-    *,
-    ids: Ids = False,
-    as_json: AsJson = False,
-) -> None:
-    """Prove, from log and warehouse, that nothing was lost or doubled.
-
-    Ends with 1 and names every range that does not balance.
-    """
+def audited(folder: Path, asked: Asked) -> None:
+    """Answer ``sluice audit``, or stay; ends with its exit code."""
 
     def require(folder: Path) -> None:
         require_project(folder)
-        require_fitting(every, for_, shown=by is not None or as_json or ids)
+        shown = asked.by is not None or asked.as_json or asked.ids
+        require_fitting(asked.every, asked.for_, shown=shown)
 
     def once(opened: Project) -> ExitCode:
-        prove = audit_project_by_ids if ids else audit_project
-        found = _audited(opened, prove, shown=not as_json)
-        typer.echo(json.dumps(as_data(found, by), indent=1)) if as_json else show(found, by)
+        prove = audit_project_by_ids if asked.ids else audit_project
+        found = _audited(opened, prove, shown=not asked.as_json)
+        if asked.as_json:
+            typer.echo(json.dumps(as_data(found, asked.by), indent=1))
+        else:
+            show(found, asked.by)
         return ExitCode.OK if found.balanced else ExitCode.CHECK_FAILED
 
     def stay(opened: Project) -> ExitCode:
-        seconds = None if for_ is None else seconds_of(for_, "--for")
-        return run_auditor(opened, seconds_of(str(every), "--every"), seconds)
+        seconds = None if asked.for_ is None else seconds_of(asked.for_, "--for")
+        return run_auditor(opened, seconds_of(str(asked.every), "--every"), seconds)
 
-    if every is None:
-        with_project(project, "audit", once, require)
+    if asked.every is None:
+        with_project(folder, "audit", once, require)
     else:
-        with_project(project, "auditor", stay, require)
+        with_project(folder, "auditor", stay, require)
 
 
 def require_fitting(every: str | None, for_: str | None, *, shown: bool) -> None:

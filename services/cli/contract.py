@@ -1,9 +1,9 @@
 """``sluice contract``: what a stream promises, and what follows from it."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -17,21 +17,11 @@ from schemas.sql import identifier, literal
 from services import bootstrap, dictionary
 from services.bootstrap import Project
 from services.cli.answers import notice, print_json, screen, table
-from services.cli.app import HERE, AsJson, Folder, answer, app, require_project, with_project
+from services.cli.running import answer, require_project, with_project
 from services.exit_codes import ExitCode
 from services.infer import contract_text
 from services.project import CONTRACTS, load_contract
 from services.samples import parse_record, read_samples
-
-SAMPLES_MAX = 10_000
-
-contract = typer.Typer(help="Show contracts and what follows from them.", no_args_is_help=True)
-app.add_typer(contract, name="contract")
-
-Name = Annotated[str, typer.Argument(metavar="STREAM", help="Such as shop.orders.")]
-Out = Annotated[
-    Path | None, typer.Option("--out", help="The file to write; - writes to standard output.")
-]
 
 
 def _contract(folder: Path, stream: str) -> Contract:
@@ -47,109 +37,95 @@ def _contract(folder: Path, stream: str) -> Contract:
     return streams[stream]
 
 
-@contract.command()
-def show(stream: Name, project: Folder = HERE, *, as_json: AsJson = False) -> None:
-    """Show a stream's fields with types, rules and roles."""
-
-    def run() -> ExitCode:
-        found = _contract(project, stream)
-        facts, about = dictionary.facts_of(found), dictionary.summary(found)
-        if as_json:
-            print_json({"stream": stream, **about, "fields": [asdict(fact) for fact in facts]})
-            return ExitCode.OK
-        console = screen()
-        console.print(Text(f"{stream}  {found.description}".rstrip(), "bold"), soft_wrap=True)
-        for name, text in about.items():
-            console.print(Text(f"  {name:<14} {text}"), soft_wrap=True)
-        rows = (
-            (
-                fact.name,
-                fact.type,
-                fact.column,
-                "no" if fact.required and not fact.nullable else "yes",
-                "; ".join((*fact.roles, *fact.rules)),
-                fact.description,
-            )
-            for fact in facts
+def show_fields(folder: Path, stream: str, *, as_json: bool) -> ExitCode:
+    """Answer ``sluice contract show``. Raises SetupError."""
+    found = _contract(folder, stream)
+    facts, about = dictionary.facts_of(found), dictionary.summary(found)
+    if as_json:
+        print_json({"stream": stream, **about, "fields": [asdict(fact) for fact in facts]})
+        return ExitCode.OK
+    console = screen()
+    console.print(Text(f"{stream}  {found.description}".rstrip(), "bold"), soft_wrap=True)
+    for name, text in about.items():
+        console.print(Text(f"  {name:<14} {text}"), soft_wrap=True)
+    rows = (
+        (
+            fact.name,
+            fact.type,
+            fact.column,
+            "no" if fact.required and not fact.nullable else "yes",
+            "; ".join((*fact.roles, *fact.rules)),
+            fact.description,
         )
-        console.print(table(("field", "type", "column", "null", "roles and rules", "what"), rows))
-        return ExitCode.OK
-
-    answer("contract", run)
-
-
-@contract.command()
-def ddl(stream: Name, project: Folder = HERE, *, as_json: AsJson = False) -> None:
-    """Show the statement that creates the stream's table."""
-
-    def run() -> ExitCode:
-        statement = ddl_of.create_table(_contract(project, stream))
-        print_json({"ddl": statement}) if as_json else typer.echo(f"{statement};")
-        return ExitCode.OK
-
-    answer("contract", run)
+        for fact in facts
+    )
+    console.print(table(("field", "type", "column", "null", "roles and rules", "what"), rows))
+    return ExitCode.OK
 
 
-@contract.command()
-def avro(stream: Name, project: Folder = HERE, *, as_json: AsJson = False) -> None:
-    """Show the Avro schema of the stream's events, as JSON."""
-    del as_json  # it is JSON either way
-
-    def run() -> ExitCode:
-        print_json(wire_schema(_contract(project, stream)))
-        return ExitCode.OK
-
-    answer("contract", run)
+def show_ddl(folder: Path, stream: str, *, as_json: bool) -> ExitCode:
+    """Answer ``sluice contract ddl``. Raises SetupError."""
+    statement = ddl_of.create_table(_contract(folder, stream))
+    print_json({"ddl": statement}) if as_json else typer.echo(f"{statement};")
+    return ExitCode.OK
 
 
-@contract.command(name="dictionary")
-def dictionary_command(stream: Name, project: Folder = HERE, *, as_json: AsJson = False) -> None:
-    """Show the stream's page of the data dictionary, in Markdown."""
-
-    def run() -> ExitCode:
-        page = dictionary.dictionary_page(_contract(project, stream))
-        print_json({"page": page}) if as_json else typer.echo(page, nl=False)
-        return ExitCode.OK
-
-    answer("contract", run)
+def show_avro(folder: Path, stream: str) -> ExitCode:
+    """Answer ``sluice contract avro``. Raises SetupError."""
+    print_json(wire_schema(_contract(folder, stream)))
+    return ExitCode.OK
 
 
-@contract.command()
-def infer(  # noqa: PLR0913 - one argument an option
-    stream: Name,
-    samples: Annotated[
-        Path | None,
-        typer.Argument(help="JSON, a JSON array, NDJSON or CSV; default: the stream's table."),
-    ] = None,
-    out: Out = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most records to look at.")] = SAMPLES_MAX,
-    project: Folder = HERE,
-    *,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write a first contract from what landed in the stream's table, or from a sample file."""
-    target = out or project / CONTRACTS / f"{re.sub('[^a-z0-9]+', '_', stream)}.py"
+def show_page(folder: Path, stream: str, *, as_json: bool) -> ExitCode:
+    """Answer ``sluice contract dictionary``. Raises SetupError."""
+    page = dictionary.dictionary_page(_contract(folder, stream))
+    print_json({"page": page}) if as_json else typer.echo(page, nl=False)
+    return ExitCode.OK
 
-    def write(records: list[dict[str, Any]], origin: str) -> ExitCode:
-        _require_name(stream)
-        text = contract_text(stream, records, origin)
-        if str(target) == "-":
-            print_json({"contract": text}) if as_json else typer.echo(text, nl=False)
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The contract that ``sluice contract infer`` is to write."""
+
+    stream: str
+    target: Path  # "-": standard output
+    force: bool
+    as_json: bool
+
+    def write(self, records: list[dict[str, Any]], origin: str) -> ExitCode:
+        """Write it, and say so. Raises SetupError."""
+        _require_name(self.stream)
+        text = contract_text(self.stream, records, origin)
+        if str(self.target) == "-":
+            print_json({"contract": text}) if self.as_json else typer.echo(text, nl=False)
             return ExitCode.OK
-        _write(target, text, force=force)
-        if as_json:
-            print_json({"file": str(target), "stream": stream, "records": len(records)})
+        _write(self.target, text, force=self.force)
+        if self.as_json:
+            told = {"file": str(self.target), "stream": self.stream, "records": len(records)}
+            print_json(told)
         else:
-            typer.echo(f"wrote {target} from {len(records)} records of {origin}")
+            typer.echo(f"wrote {self.target} from {len(records)} records of {origin}")
             notice("review it, above all key and business date; then run: sluice apply")
         return ExitCode.OK
 
-    if samples is not None:
-        answer("contract", lambda: write(read_samples(samples, limit), samples.name))
-    with_project(
-        project, "contract", lambda opened: write(landed(opened, stream, limit), "the table")
-    )
+
+def target_of(folder: Path, stream: str) -> Path:
+    """Where a stream's first contract goes, unless another file is named."""
+    return folder / CONTRACTS / f"{re.sub('[^a-z0-9]+', '_', stream)}.py"
+
+
+def from_samples(draft: Draft, samples: Path, limit: int) -> None:
+    """Answer ``sluice contract infer`` from a file; ends with its exit code."""
+    answer("contract", lambda: draft.write(read_samples(samples, limit), samples.name))
+
+
+def from_table(draft: Draft, folder: Path, limit: int) -> None:
+    """Answer it from what landed in the stream's table; ends with its exit code."""
+
+    def run(opened: Project) -> ExitCode:
+        return draft.write(landed(opened, draft.stream, limit), "the table")
+
+    with_project(folder, "contract", run)
 
 
 def landed(project: Project, stream: str, limit: int) -> list[dict[str, Any]]:

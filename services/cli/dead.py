@@ -3,11 +3,10 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import fastavro
 import orjson
-import typer
 from rich.text import Text
 
 from producers.config_errors import meant
@@ -15,36 +14,29 @@ from schemas import avro, exact_json
 from schemas.contract import DEAD_SUFFIX
 from schemas.dead_letters import TABLE
 from schemas.errors import RejectReason, SetupError, SluiceError
+from schemas.ports import Clock
 from schemas.sql import Value, literal, timestamp
 from services.adapters.registry import Registry
 from services.bootstrap import Project
 from services.cli.answers import json_text, notice, print_json, printable, screen, table
-from services.cli.app import HERE, AsJson, Folder, app, with_project
 from services.cli.since import micros_of
 from services.exit_codes import ExitCode
 
 HEX_BYTES_A_LINE = 16
 LISTED = ("id", "stream", "stage", "reason", "path", "detail", "received_at", "attempt")
 
-dead = typer.Typer(help="Look into dead letters: what was rejected, and why.", no_args_is_help=True)
-app.add_typer(dead, name="dead")
 
-Stream = Annotated[str | None, typer.Option("--stream", help="Only of this stream.")]
-Reason = Annotated[
-    RejectReason | None,
-    typer.Option(
-        "--reason",
-        help="Only with this reason; see docs/reference/reject-reasons.md.",
-        metavar="CODE",
-    ),
-]
-Since = Annotated[
-    str | None,
-    typer.Option(
-        "--since", help="Only received since: 30m, 12h, 7d, or a time such as 2026-01-31."
-    ),
-]
-Limit = Annotated[int, typer.Option(min=1, help="Most lines, newest first.")]
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which dead letters a person asked for, as the options say it."""
+
+    stream: str | None
+    reason: RejectReason | None
+    since: str | None
+
+    def filter(self, clock: Clock) -> "Filter":
+        """The same, of now. Raises SetupError for a time that is none."""
+        return Filter(self.stream, self.reason, micros_of(self.since, clock))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,76 +64,40 @@ def _code(reason: RejectReason | None) -> Value:
     return reason.value if reason is not None else None
 
 
-@dead.command(name="list")
-def list_command(  # noqa: PLR0913 - one argument an option
-    stream: Stream = None,
-    reason: Reason = None,
-    since: Since = None,
-    limit: Limit = 50,
-    project: Folder = HERE,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """List dead letters, the newest first."""
-
-    def run(opened: Project) -> ExitCode:
-        chosen = Filter(stream, reason, micros_of(since, opened.clock))
-        rows = listed(opened, chosen, limit + 1)
-        require_stream(opened, stream, rows)
-        if as_json:
-            print_json(rows[:limit])
-        else:
-            screen().print(table(LISTED, ([row[n] for n in LISTED] for row in rows[:limit])))
-            _end(rows, limit)
-        return ExitCode.OK
-
-    with_project(project, "dead", run)
+def show_list(project: Project, asked: Asked, limit: int, *, as_json: bool) -> ExitCode:
+    """Answer ``sluice dead list``. Raises SetupError and TransientError."""
+    rows = listed(project, asked.filter(project.clock), limit + 1)
+    require_stream(project, asked.stream, rows)
+    if as_json:
+        print_json(rows[:limit])
+    else:
+        screen().print(table(LISTED, ([row[n] for n in LISTED] for row in rows[:limit])))
+        _end(rows, limit)
+    return ExitCode.OK
 
 
-@dead.command(name="count")
-def count_command(
-    stream: Stream = None,
-    reason: Reason = None,
-    since: Since = None,
-    project: Folder = HERE,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Count dead letters by fault: equal fingerprints are the same fault at the same place."""
-
-    def run(opened: Project) -> ExitCode:
-        rows = counted(opened, Filter(stream, reason, micros_of(since, opened.clock)))
-        require_stream(opened, stream, rows)
-        if as_json:
-            print_json(rows)
-        else:
-            screen().print(table(tuple(COUNTED), ([row[n] for n in COUNTED] for row in rows)))
-            if not rows:
-                notice("no dead letters")
-        return ExitCode.OK
-
-    with_project(project, "dead", run)
+def show_count(project: Project, asked: Asked, *, as_json: bool) -> ExitCode:
+    """Answer ``sluice dead count``. Raises SetupError and TransientError."""
+    rows = counted(project, asked.filter(project.clock))
+    require_stream(project, asked.stream, rows)
+    if as_json:
+        print_json(rows)
+    else:
+        screen().print(table(tuple(COUNTED), ([row[n] for n in COUNTED] for row in rows)))
+        if not rows:
+            notice("no dead letters")
+    return ExitCode.OK
 
 
-@dead.command(name="show")
-def show_command(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="As `sluice dead list` shows it.")],
-    project: Folder = HERE,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Show one dead letter: every violation, and the original as it came."""
-
-    def run(opened: Project) -> ExitCode:
-        row = found(opened, id_)
-        shown = original(row["original_value"], opened.registry)
-        if as_json:
-            print_json({**row, "original": {"form": shown.form, "content": shown.content}})
-        else:
-            _show(row, shown)
-        return ExitCode.OK
-
-    with_project(project, "dead", run)
+def show_one(project: Project, id_: str, *, as_json: bool) -> ExitCode:
+    """Answer ``sluice dead show``. Raises SetupError and TransientError."""
+    row = found(project, id_)
+    shown = original(row["original_value"], project.registry)
+    if as_json:
+        print_json({**row, "original": {"form": shown.form, "content": shown.content}})
+    else:
+        _show(row, shown)
+    return ExitCode.OK
 
 
 def listed(project: Project, chosen: Filter, limit: int) -> list[dict[str, Any]]:

@@ -1,14 +1,12 @@
 """``sluice docs``: the reference pages of the repository, written from the code."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from schemas.errors import SetupError
 from services import docs
 from services.cli.answers import notice
-from services.cli.app import answer, app
 from services.cli.reference import render_cli
 from services.exit_codes import ExitCode
 from services.source_docs import sources_page
@@ -17,29 +15,21 @@ from services.topic_docs import topics_page
 
 MARK = Path("services/docs.py")  # what makes a folder this repository
 
-Checkout = Annotated[Path, typer.Argument(metavar="DIR", help="The repository's folder.")]
-Check = Annotated[bool, typer.Option("--check", help="Write nothing; end with 1 if one is old.")]
 
-
-@app.command(name="docs", hidden=True)
-def docs_command(folder: Checkout = Path(), *, check: Check = False) -> None:
-    """Write the reference pages that are generated from the code."""
-
-    def run() -> ExitCode:
-        if not (folder / MARK).is_file():
-            raise SetupError(
-                "this is not the repository of Sluice",
-                where=str(folder.resolve()),
-                remedy="name its folder: sluice docs DIR",
-            )
-        old = stale(folder) if check else write(folder)
-        for path in old:
-            typer.echo(f"{'is old' if check else 'wrote'}: {path}")
-        if not old:
-            notice("every page is current")
-        return ExitCode.CHECK_FAILED if check and old else ExitCode.OK
-
-    answer("docs", run)
+def show_changed(folder: Path, *, check: bool) -> ExitCode:
+    """Answer ``sluice docs``. Raises SetupError outside the repository."""
+    if not (folder / MARK).is_file():
+        raise SetupError(
+            "this is not the repository of Sluice",
+            where=str(folder.resolve()),
+            remedy="name its folder: sluice docs DIR",
+        )
+    old = stale(folder) if check else write(folder)
+    for path in old:
+        typer.echo(f"{'is old' if check else 'wrote'}: {path}")
+    if not old:
+        notice("every page is current")
+    return ExitCode.CHECK_FAILED if check and old else ExitCode.OK
 
 
 def pages() -> dict[Path, str]:

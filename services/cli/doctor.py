@@ -10,7 +10,7 @@ from rich.text import Text
 
 from services.bootstrap import open_project, read_project
 from services.cli.answers import print_json, printable, screen, waiting
-from services.cli.app import HERE, AsJson, Folder, answer, app, require_project
+from services.cli.running import require_project
 from services.doctor import FOLDER_CHECKS, Finding, Level, fine, guarded, run_checks
 from services.doctor_outside import OUTSIDE_CHECKS
 from services.exit_codes import ExitCode
@@ -20,31 +20,21 @@ from services.settings import FILE
 _COLORS = {Level.FINE: "green", Level.WARNING: "yellow", Level.FAILED: "bold red"}
 
 
-@app.command()
-def doctor(project: Folder = HERE, *, as_json: AsJson = False) -> None:
-    """Check settings, secrets, contracts, broker, registry and warehouse before a start.
-
-    Ends with 1 where something fails; warnings do not count. Changes nothing; where the settings
-    name no broker or warehouse, the embedded ones are started for as long as it takes, unless
-    they run already.
-    """
-
-    def run() -> ExitCode:
-        findings = []
-        for finding in examined(project):
-            findings.append(finding)
-            if not as_json:
-                _show(finding)
-        counts = Counter(finding.level for finding in findings)
-        code = ExitCode.CHECK_FAILED if counts[Level.FAILED] else ExitCode.OK
-        if as_json:
-            body = [HIDDEN.value(asdict(finding)) for finding in findings]
-            print_json({"ok": code is ExitCode.OK, "findings": body})
-        else:
-            screen().print(", ".join(f"{counts[level]} {level}" for level in Level))
-        return code
-
-    answer("doctor", run)
+def show_findings(folder: Path, *, as_json: bool) -> ExitCode:
+    """Answer ``sluice doctor``: each finding as it is made."""
+    findings = []
+    for finding in examined(folder):
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+    counts = Counter(finding.level for finding in findings)
+    code = ExitCode.CHECK_FAILED if counts[Level.FAILED] else ExitCode.OK
+    if as_json:
+        body = [HIDDEN.value(asdict(finding)) for finding in findings]
+        print_json({"ok": code is ExitCode.OK, "findings": body})
+    else:
+        screen().print(", ".join(f"{counts[level]} {level}" for level in Level))
+    return code
 
 
 def examined(folder: Path) -> Iterator[Finding]:

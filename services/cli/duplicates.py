@@ -1,9 +1,8 @@
 """``sluice duplicates``: whether duplicates are repeats, or changed data is dropped."""
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
-import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
@@ -11,7 +10,6 @@ from consumers.conflicts import Example
 from consumers.duplicates import EXAMPLES_MAX, Duplicates, Wanted
 from services.bootstrap import Project
 from services.cli.answers import notice, print_json, screen, table
-from services.cli.app import HERE, AsJson, Folder, app, with_project
 from services.cli.since import micros_of
 from services.conflicts import chosen, duplicates_of
 from services.exit_codes import ExitCode
@@ -24,56 +22,26 @@ REMEDY = (
 _EXAMPLE = ("id", "copies", "bodies", "first", "last", "fields that differ")
 _COUNTS = ("events", "ids", "duplicates", "without_id", "dead", "conflicts")
 
-Streams = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="STREAM", help="Such as shop.orders; default: all."),
-]
-Since = Annotated[
-    str | None,
-    typer.Option(
-        "--since",
-        help="Only what was logged since: 30m, 12h, 7d, or a time such as 2026-01-31; default: "
-        "everything that the log still has.",
-    ),
-]
-Ignore = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--ignore",
-        metavar="FIELD",
-        help="Do not compare this field, or what a JSON pointer finds in the record as it came, "
-        "such as /meta/sent_at; repeatable.",
-    ),
-]
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the options of ``sluice duplicates`` say."""
+
+    streams: list[str]  # none: all
+    since: str | None
+    ignore: frozenset[str]
 
 
-@app.command()
-def duplicates(
-    streams: Streams = None,
-    since: Since = None,
-    ignore: Ignore = None,
-    project: Folder = HERE,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Tell whether duplicates are repeats, or ids that stand for several things.
-
-    Ends with 1 if copies of an id differ in a field of the contract or in ``_extra``: within the
-    dedupe window the loader keeps the first of them. Messages that it rejects are counted as dead
-    and not compared.
-    """
-
-    def run(opened: Project) -> ExitCode:
-        wanted = Wanted(micros_of(since, opened.clock), frozenset(ignore or ()))
-        found = _reported(opened, streams or [], wanted, shown=not as_json)
-        conflicts = sum(each.conflicts for each in found)
-        if as_json:
-            print_json(as_data(found))
-        else:
-            show(found)
-        return ExitCode.CHECK_FAILED if conflicts else ExitCode.OK
-
-    with_project(project, "duplicates", run)
+def show_duplicates(project: Project, asked: Asked, *, as_json: bool) -> ExitCode:
+    """Answer ``sluice duplicates``. Raises SetupError and TransientError."""
+    wanted = Wanted(micros_of(asked.since, project.clock), asked.ignore)
+    found = _reported(project, asked.streams, wanted, shown=not as_json)
+    conflicts = sum(each.conflicts for each in found)
+    if as_json:
+        print_json(as_data(found))
+    else:
+        show(found)
+    return ExitCode.CHECK_FAILED if conflicts else ExitCode.OK
 
 
 def _reported(

@@ -4,13 +4,11 @@ import re
 import secrets
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from schemas.errors import SetupError
 from services.cli.answers import print_json
-from services.cli.app import AsJson, answer, app
 from services.exit_codes import ExitCode
 
 PLACE = "PROJECT_NAME"  # in the templates
@@ -26,25 +24,16 @@ TEMPLATES = {
 """What is written, and the template that it comes from."""
 
 
-@app.command()
-def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Write a project that runs as it is: settings, a contract, a webhook source, a README."""
-
-    def run() -> ExitCode:
-        written = write_project(folder)
-        if as_json:
-            print_json({"folder": str(folder), "files": [str(path) for path in written]})
-            return ExitCode.OK
-        for path in written:
-            typer.echo(f"wrote {folder / path}")
-        typer.echo(f"next: cd {folder} && sluice up    (README.md has the rest)")
+def show_written(folder: Path, *, as_json: bool) -> ExitCode:
+    """Answer ``sluice init``. Raises SetupError."""
+    written = write_project(folder)
+    if as_json:
+        print_json({"folder": str(folder), "files": [str(path) for path in written]})
         return ExitCode.OK
-
-    answer("init", run)
+    for path in written:
+        typer.echo(f"wrote {folder / path}")
+    typer.echo(f"next: cd {folder} && sluice up    (README.md has the rest)")
+    return ExitCode.OK
 
 
 def write_project(folder: Path) -> list[Path]:

@@ -8,7 +8,8 @@ from typing import Any
 from typer.main import get_command
 
 from services.cli.app import declared
-from services.docs import NOTE, comments_of, grid
+from services.comments import comments_of
+from services.docs import NOTE, grid
 from services.exit_codes import ExitCode
 
 HIDDEN = {"help"}

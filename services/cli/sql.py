@@ -5,19 +5,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import orjson
-import typer
 
 from schemas import exact_json
 from schemas.errors import SetupError
 from services.bootstrap import Project
 from services.cli.answers import json_text, notice, screen, table
-from services.cli.app import HERE, AsJson, Folder, app, with_project
 from services.exit_codes import ExitCode
-
-ROWS_SHOWN = 200
 
 
 class Part(Protocol):
@@ -53,29 +49,6 @@ class Result:
     json: frozenset[int]  # places of the columns whose text is JSON
     rows: Iterator[tuple[Any, ...]]
     cut: bool = False  # known once the rows have been read
-
-
-@app.command()
-def sql(
-    statement: Annotated[str, typer.Argument(help="One SQL statement; - reads it from the input.")],
-    project: Folder = HERE,
-    *,
-    as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Answer with CSV, header first.")] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            show_default=False,
-            help=f"Most rows; 0: all. Default: {ROWS_SHOWN} in a table, all as JSON or CSV.",
-        ),
-    ] = None,
-) -> None:
-    """Run a statement on the project's warehouse and show its rows."""
-    text = sys.stdin.read() if statement == "-" else statement
-    rows_max = limit if limit is not None else 0 if as_json or as_csv else ROWS_SHOWN
-    wanted = Wanted(as_json, as_csv, rows_max)
-    with_project(project, "sql", lambda opened: answered(opened, text, wanted))
 
 
 def answered(project: Project, statement: str, wanted: Wanted) -> ExitCode:

@@ -15,7 +15,6 @@ from schemas.ports import LogReader, Warehouse
 from services.admin_ports import asked, roles
 from services.bootstrap import Project
 from services.cli.answers import print_json, screen, span, table
-from services.cli.app import HERE, AsJson, Folder, app, with_project
 from services.exit_codes import ExitCode
 
 SECOND = 1_000_000
@@ -69,24 +68,19 @@ class _Books:
     dead: Mapping[str, int]
 
 
-@app.command()
-def status(project: Folder = HERE, *, as_json: AsJson = False) -> None:
-    """Show where every stream stands: log, loads, lag, dead letters, and the processes."""
-
-    def run(opened: Project) -> ExitCode:
-        streams, processes = stream_statuses(opened), process_statuses(opened)
-        if as_json:
-            print_json(
-                {
-                    "streams": [asdict(each) for each in streams],
-                    "processes": [asdict(each) for each in processes],
-                }
-            )
-        else:
-            show(streams, processes)
-        return ExitCode.OK
-
-    with_project(project, "status", run)
+def show_status(project: Project, *, as_json: bool) -> ExitCode:
+    """Answer ``sluice status``. Raises SetupError and TransientError."""
+    streams, processes = stream_statuses(project), process_statuses(project)
+    if as_json:
+        print_json(
+            {
+                "streams": [asdict(each) for each in streams],
+                "processes": [asdict(each) for each in processes],
+            }
+        )
+    else:
+        show(streams, processes)
+    return ExitCode.OK
 
 
 def stream_statuses(project: Project) -> list[StreamStatus]:

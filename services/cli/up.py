@@ -18,13 +18,13 @@ from services import logs
 from services.addresses import addresses
 from services.admin_ports import asked, roles
 from services.bootstrap import Project, read_project
-from services.cli.app import HERE, Folder, app, require_project, with_project
 from services.cli.applying import apply_project
+from services.cli.running import require_project
 from services.embedded.process import Process, ProcessSpec
 from services.exit_codes import ExitCode
 from services.run import Stop, StopFlag, stop_on_signals
 
-__all__ = ["Member", "asked", "board", "keep_up", "roles", "running", "up"]
+__all__ = ["Member", "asked", "board", "keep_up", "roles", "running"]
 
 BOARD_SECONDS = 1.0
 DRAIN_SECONDS_MAX = 25.0
@@ -167,9 +167,3 @@ def keep_up(project: Project) -> ExitCode:
                 pass
         console.print("draining")
     return ExitCode.OK
-
-
-@app.command()
-def up(project: Folder = HERE) -> None:
-    """Run every process of the project, supervised; Ctrl-C drains."""
-    with_project(project, "up", keep_up, require_addresses)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from schemas.errors import SetupError
 from schemas.ports import Clock
-from services.embedded.kafka import EmbeddedKafka
-from services.embedded.warehouse import EmbeddedWarehouse
 from services.settings import Settings
+
+if TYPE_CHECKING:
+    from services.embedded.parts import Parts  # with their clients, which only an owner needs
 
 READY_SECONDS_MAX = 90.0
 PAUSE_SECONDS = 0.1
@@ -28,25 +29,9 @@ class Endpoints:
     owned: bool = False  # by this process
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The embedded parts, for their owner; None for what the project does not embed."""
-
-    kafka: EmbeddedKafka | None
-    warehouse: EmbeddedWarehouse | None
-
-
-def parts_of(settings: Settings) -> Parts:
-    """What the settings embed, not started."""
-    return Parts(
-        _kafka(settings) if settings.embedded_kafka else None,
-        _warehouse(settings) if settings.embedded_warehouse else None,
-    )
-
-
 @contextmanager
 def embedded(
-    settings: Settings, clock: Clock, make: Callable[[Settings], Parts] = parts_of
+    settings: Settings, clock: Clock, make: "Callable[[Settings], Parts]"
 ) -> Iterator[Endpoints]:
     """What the settings embed, running: another process's, or else our own until the exit.
 
@@ -73,7 +58,7 @@ def _taken(lock: TextIO) -> bool:
     return True
 
 
-def _started(parts: Parts, stack: ExitStack, file: Path) -> Endpoints:
+def _started(parts: "Parts", stack: ExitStack, file: Path) -> Endpoints:
     file.unlink(missing_ok=True)
     kafka, warehouse = parts.kafka, parts.warehouse
     if warehouse is not None:  # the slower one goes on starting beside it
@@ -95,17 +80,6 @@ def _started(parts: Parts, stack: ExitStack, file: Path) -> Endpoints:
     draft.replace(file)
     stack.callback(file.unlink, missing_ok=True)
     return endpoints
-
-
-def _kafka(settings: Settings) -> EmbeddedKafka:
-    nodes, port = (settings.kafka.nodes, settings.kafka.port) if settings.kafka else (1, 0)
-    return EmbeddedKafka(settings.state / "kafka", nodes, port)
-
-
-def _warehouse(settings: Settings) -> EmbeddedWarehouse:
-    port = settings.snowflake.port if settings.snowflake else 0
-    # a dead loader's transaction must not hold up the next one for Snowflake's five minutes
-    return EmbeddedWarehouse(settings.state / "warehouse", port, idle_transaction_seconds=10)
 
 
 def _found(folder: Path, clock: Clock) -> Endpoints:

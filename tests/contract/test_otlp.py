@@ -24,7 +24,7 @@ from services.adapters.metrics import PrometheusMetrics
 from services.adapters.otlp import UNITS, OtlpPush, OtlpTarget
 from services.bootstrap import Project, read_project
 from services.cli.init import write_project
-from services.processes import watched
+from services.processes.watched import watched
 from tests.support.project import until
 
 pytestmark = pytest.mark.enable_socket

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from services.cli.answers import JSON_ASKED
-from services.cli.app import declared
+from services.cli.app import JSON_ASKED, declared
 from services.cli.init import write_project
 from services.exit_codes import ExitCode
 from services.project import load_contract

@@ -13,7 +13,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from schemas.avro import wire_schema
 from schemas.compatibility import Compatibility, conflicts
 from schemas.errors import SetupError, TransientError
-from services.adapters.registry import HttpRegistry
+from services.adapters.registry_http import HttpRegistry
 from services.bootstrap import read_project
 from tests.support.api import Api, Call, Reply, page, serving
 from tests.support.world import CONTRACT

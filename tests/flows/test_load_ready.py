@@ -9,7 +9,7 @@ from schemas.events import Partition
 from services.adapters.memory.log import MemoryTransactions
 from services.adapters.memory_warehouse import Step, WarehouseFault
 from services.monitor.health import Health, ready
-from services.processes import SPARE_SECONDS, report_partitions
+from services.processes.loader import SPARE_SECONDS, report_partitions
 from tests.support.world import STREAM, Loader, World
 
 

@@ -25,8 +25,9 @@ from services.cli.applying import apply_project
 from services.cli.up import Member, asked, running
 from services.demo.folder import free_ports
 from services.embedded.kafka import EmbeddedKafka
+from services.embedded.parts import Parts
 from services.embedded.process import Process, ProcessSpec
-from services.embedded.stack import Parts, embedded
+from services.embedded.stack import embedded
 from services.embedded.warehouse import EmbeddedWarehouse
 from services.settings import load
 from tests.support.warehouse import inject

@@ -121,7 +121,7 @@ def test_an_effect_at_import_is_found(tmp_path: Path, line: str, effect: str) ->
 VIOLATIONS = {
     "schemas/types.py": "import consumers.judge",
     "services/unplaced.py": "",
-    "services/processes.py": "import services.adapters.clock",
+    "services/processes/watched.py": "import services.adapters.clock",
     "services/gateway/app.py": "import confluent_kafka",
     "producers/sources/github.py": "import producers.sources.stripe",
     "producers/signatures/hmac.py": "import producers.signatures.basic",

@@ -12,9 +12,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from schemas.errors import FencedError, SetupError, TransientError
-from services.cli.answers import JSON_ASKED, json_text, printable, span, table, tell_error
-from services.cli.app import declared
-from services.docs import comments_of
+from services.cli.answers import json_text, printable, span, table, tell_error
+from services.cli.app import JSON_ASKED, declared
+from services.comments import comments_of
 from services.exit_codes import ExitCode
 from services.redaction import HIDDEN
 

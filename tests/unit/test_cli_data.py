@@ -20,8 +20,8 @@ from schemas.errors import RejectReason, SetupError
 from schemas.events import Incoming
 from services.adapters.registry import FileRegistry
 from services.bootstrap import Project, read_project
-from services.cli import app as cli
-from services.cli import dead, sql
+from services.cli import dead, running, sql
+from services.cli.app import declared
 from services.cli.init import write_project
 from services.cli.since import micros_of
 from services.cli.sql import Wanted, answered
@@ -237,8 +237,8 @@ def test_dead_refuses_an_unknown_stream_with_the_exit_code_of_the_others(
 ) -> None:
     for name in ("listed", "counted"):
         monkeypatch.setattr(dead, name, lambda *_: [])
-    monkeypatch.setattr(cli, "open_project", lambda root: nullcontext(read_project(root)))
+    monkeypatch.setattr(running, "open_project", lambda root: nullcontext(read_project(root)))
     arguments = ["dead", command, "--stream", "shop.ordres", "-C", str(folder)]
-    done = CliRunner().invoke(cli.declared(), arguments)
+    done = CliRunner().invoke(declared(), arguments)
     assert done.exit_code == ExitCode.SETUP
     assert "did you mean shop.orders?" in done.stderr

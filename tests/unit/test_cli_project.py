@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from schemas.errors import SetupError
 from services.bootstrap import read_project
-from services.cli.answers import JSON_ASKED
-from services.cli.app import declared
+from services.cli.app import JSON_ASKED, declared
 from services.cli.contract import landed
 from services.cli.doctor import examined
 from services.cli.init import TEMPLATES, write_project

@@ -4,7 +4,7 @@ from typer.main import get_command
 
 from services.cli.app import declared
 from services.cli.reference import render_cli
-from services.docs import comments_of
+from services.comments import comments_of
 from services.exit_codes import ExitCode
 
 

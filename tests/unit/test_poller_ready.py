@@ -5,7 +5,7 @@ import pytest
 from services.adapters.clock import SystemClock
 from services.monitor.health import Health, ready
 from services.poller.progress import Board, Progress, StreamState
-from services.processes import FIRST, report_streams
+from services.processes.poller import FIRST, report_streams
 
 NAME = "billing/billing.invoices"
 

@@ -20,7 +20,7 @@ from consumers.decode import Decoder
 from consumers.load_plan import plan_load
 from consumers.stream import LoadStream
 from producers.encode import StreamEncoder
-from schemas import avro, exact_json, table
+from schemas import avro, exact_json, file_columns, table
 from schemas.contract import Contract, raw_contract
 from schemas.events import Partition, Run
 from schemas.types import Array, Map, Record
@@ -236,7 +236,7 @@ def test_the_file_of_any_contract_is_one_that_parquet_holds(rng: Random) -> None
             continue
         loaded = frame[field.name].gather(rows["_offset"]).to_list()
         for text, value in zip(rows[field.name], loaded, strict=True):
-            said = exact_json.loads(exact_json.dumps(table.jsonable(field.type, value)))
+            said = exact_json.loads(exact_json.dumps(file_columns.jsonable(field.type, value)))
             assert (None if text is None else exact_json.loads(text)) == said
 
 

@@ -12,9 +12,8 @@ from typer.testing import CliRunner
 
 from schemas.errors import SetupError
 from services.adapters.clock import SystemClock
-from services.cli import app as cli
-from services.cli import up
-from services.cli.answers import JSON_ASKED
+from services.cli import running, up
+from services.cli.app import JSON_ASKED, declared
 from services.cli.init import write_project
 from services.cli.up import Member, require_addresses, tell_when_up
 from services.embedded.process import Process, ProcessSpec
@@ -76,7 +75,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def refuse(_folder: Path) -> object:
         raise AssertionError("the broker and the warehouse were started")
 
-    monkeypatch.setattr(cli, "open_project", refuse)
+    monkeypatch.setattr(running, "open_project", refuse)
     return tmp_path / "shop"
 
 
@@ -99,7 +98,7 @@ def test_a_taken_port_is_named_with_setting_and_remedy_before_anything_is_starte
         taken.listen()
         port = taken.getsockname()[1]
         monkeypatch.setenv("SLUICE_GATEWAY__PORT", str(port))
-        done = CliRunner().invoke(cli.declared(), ["up", "--project", str(folder)])
+        done = CliRunner().invoke(declared(), ["up", "--project", str(folder)])
     assert done.exit_code == ExitCode.SETUP
     error, where, remedy = done.stderr.splitlines()
     assert error.split(maxsplit=1) == ["error", f"127.0.0.1:{port} is taken"]

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import polars as pl
-
 from schemas import table
 from schemas.errors import RefusedError, SetupError, TransientError
 from schemas.events import LoadPlan
@@ -49,19 +47,16 @@ def refusal(
     ``there``: partition and offset of the batch's rows that the COPY which goes on has loaded.
     The two must agree, and every row of the file is either there or refused.
     """
-    places = plan.frame.select(pl.col(name).cast(pl.Int64) for name in _PLACE)
-    found = pl.DataFrame(
-        {name: [int(row[n]) for row in there] for n, name in enumerate(_PLACE)},
-        dict.fromkeys(_PLACE, pl.Int64),
-    )
-    refused = places.with_row_index("row").join(found, on=_PLACE, how="anti")["row"].sort()
-    if len(found) != told.loaded or len(refused) + len(found) != plan.rows:
+    loaded = {(int(row[0]), int(row[1])) for row in there}
+    places = plan.frame.select(_PLACE).iter_rows()
+    refused = tuple(row for row, place in enumerate(places) if place not in loaded)
+    if len(there) != told.loaded or len(refused) + len(there) != plan.rows:
         return SetupError(
             f"{error.what}; of its {plan.rows} rows COPY would load {told.loaded}, and "
-            f"{len(found)} are there: the refused ones cannot be told",
+            f"{len(there)} are there: the refused ones cannot be told",
             where=error.where,
             remedy=error.remedy,
         )
-    if not len(refused):
+    if not refused:
         return TransientError(f"{error.what}; but now every row fits", where=error.where)
-    return RefusedError(error, tuple(refused.to_list()), told.column, told.error)
+    return RefusedError(error, refused, told.column, told.error)

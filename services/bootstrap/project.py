@@ -1,4 +1,4 @@
-"""Builds what the processes and commands work with: the only module that makes adapters."""
+"""A project as commands and processes see it: everything is built, and imported, on first use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consumers.batching import FlushPolicy
-from consumers.breaker import Breaker
-from consumers.loader import LoadPolicy, LoadPorts, LoadState, Note
-from consumers.stream import LoadStream
-from producers.encode import Encoder, StreamEncoder
 from producers.rest import RestSource, parse_source
 from producers.webhook import (
     WebhookConfig,
@@ -29,34 +24,21 @@ from schemas.dead_letters import BYTES_MAX, SUBJECT, DeadLetterWriter, dead_cont
 from schemas.errors import SetupError
 from schemas.ports import Clock
 from services.adapters.clock import SystemClock
-from services.adapters.http import open_http
-from services.adapters.kafka import (
-    KafkaAdmin,
-    KafkaLog,
-    KafkaLogReader,
-    KafkaPublisher,
-    KafkaTransactions,
-    read_compacted,
-)
-from services.adapters.kafka.clients import message_bytes_max
-from services.adapters.kafka.group_commit import GroupCommit
-from services.adapters.lanes import ThreadLanes
-from services.adapters.metrics import PrometheusMetrics
-from services.adapters.refresh_tokens import FileRefreshTokens
-from services.adapters.registry import FileRegistry, HttpRegistry, Registry
-from services.adapters.seen_keys import SegmentStores
 from services.embedded.stack import Endpoints, embedded
-from services.gateway.ports import GatewayPorts
-from services.poller.ports import CURSORS_TOPIC, PollPorts
 from services.project import CONTRACTS, catalogue, load_contracts
 from services.redaction import HIDDEN
 from services.settings import Settings, Snowflake, load
 
 if TYPE_CHECKING:
-    # the connector takes seconds to import (pandas, where there is one), and only those who
-    # open a session need it
+    # clients take up to seconds to import, and few commands need all of them: each is imported
+    # where it is built
+    from producers.encode import Encoder
+    from services.adapters.kafka import KafkaAdmin, KafkaLogReader
+    from services.adapters.metrics import PrometheusMetrics
     from services.adapters.otlp import OtlpPush
+    from services.adapters.registry import Registry
     from services.adapters.snowflake import SnowflakeWarehouse
+    from services.embedded.parts import Parts
 
 REST = "rest"
 
@@ -76,8 +58,10 @@ class Project:
         return text
 
     @cached_property
-    def metrics(self) -> PrometheusMetrics:
+    def metrics(self) -> "PrometheusMetrics":
         """The process's metrics."""
+        from services.adapters.metrics import PrometheusMetrics
+
         return PrometheusMetrics()
 
     def metrics_push(self, role: str, instance: str) -> "OtlpPush | None":
@@ -89,7 +73,7 @@ class Project:
         if settings.otlp_endpoint is None:
             return None
         try:
-            from services.adapters import otlp  # noqa: PLC0415 - an optional extra
+            from services.adapters import otlp
         except ImportError as error:
             raise SetupError(
                 f"metrics cannot be pushed: {error.name} is not installed",
@@ -110,14 +94,18 @@ class Project:
         return otlp.OtlpPush(target, resource, self.metrics, self.clock)
 
     @cached_property
-    def registry(self) -> Registry:
+    def registry(self) -> "Registry":
         """Schema ids."""
         settings = self.settings.registry
         if settings.url is None:
+            from services.adapters.registry import FileRegistry
+
             return FileRegistry(self.settings.root / "avro", settings.compatibility)
         auth = None
         if settings.user is not None and settings.password is not None:
             auth = (settings.user, self.secret(settings.password))
+        from services.adapters.registry_http import HttpRegistry
+
         return HttpRegistry(settings.url, auth, settings.timeout_seconds)
 
     # Sources and streams
@@ -190,8 +178,10 @@ class Project:
         }
 
     @cached_property
-    def encoders(self) -> dict[str, Encoder]:
+    def encoders(self) -> "dict[str, Encoder]":
         """The encoder of every stream, without the dead letters'."""
+        from producers.encode import StreamEncoder
+
         return {
             name: StreamEncoder(contract, self.schema_ids[name])
             for name, contract in self.streams.items()
@@ -227,23 +217,27 @@ class Project:
         return options
 
     @property
-    def _large(self) -> dict[str, Any]:
+    def large_options(self) -> dict[str, Any]:
         """The options of producers that write dead letters."""
         return {"message.max.bytes": BYTES_MAX, **self.kafka_options}
 
-    def admin(self) -> KafkaAdmin:
+    def admin(self) -> "KafkaAdmin":
         """Topics."""
+        from services.adapters.kafka import KafkaAdmin
+
         return KafkaAdmin(self.kafka_options)
 
-    def reader(self) -> KafkaLogReader:
+    def reader(self) -> "KafkaLogReader":
         """Ranges of the log."""
+        from services.adapters.kafka import KafkaLogReader
+
         return KafkaLogReader(self.kafka_options)
 
     # Warehouse
 
     def warehouse_arguments(self) -> dict[str, Any]:
         """Arguments of the connector, with the secrets of now: never log them."""
-        from services.adapters import snowflake  # noqa: PLC0415 - see above
+        from services.adapters import snowflake
 
         settings = self.settings.snowflake
         if self.endpoints.warehouse is not None:
@@ -256,79 +250,9 @@ class Project:
 
     def warehouse(self) -> "SnowflakeWarehouse":
         """A session."""
-        from services.adapters.snowflake import SnowflakeWarehouse  # noqa: PLC0415 - see above
+        from services.adapters.snowflake import SnowflakeWarehouse
 
         return SnowflakeWarehouse(self.warehouse_arguments, self.clock)
-
-    # Processes
-
-    def gateway_ports(self) -> GatewayPorts:
-        """Call it in the event loop that serves."""
-        seconds = self.settings.gateway.ack_seconds_max
-        return GatewayPorts(
-            sources=self.webhooks,
-            encoders=self.encoders,
-            dead_letters=self.dead_letters.records,
-            sink=GroupCommit(self.kafka_options, seconds),
-            clock=self.clock,
-            metrics=self.metrics,
-        )
-
-    def poll_ports(self) -> PollPorts:
-        """The poller's."""
-        return PollPorts(
-            clock=self.clock,
-            metrics=self.metrics,
-            http=lambda bounds: open_http(bounds, self.clock),
-            transactions=lambda name: KafkaTransactions(self._large, name),
-            cursors=lambda: read_compacted(self.kafka_options, CURSORS_TOPIC),
-            encoders=self.encoders,
-            dead_letters=self.dead_letters.records,
-            secret=self.secret,
-            refresh_tokens=FileRefreshTokens(self.settings.state / "tokens"),
-            record_bytes_max=message_bytes_max(self.kafka_options),
-            dead_letter_bytes_max=message_bytes_max(self._large),
-        )
-
-    def load_ports(self, note: Note) -> LoadPorts:
-        """The loader's; ``note`` takes what happens on the way."""
-        settings = self.settings.loader
-        group = f"{self.settings.project}-{settings.group}"
-        return LoadPorts(
-            log=KafkaLog(self.kafka_options, group, list(self.streams)),
-            reader=self.reader(),
-            publisher=KafkaPublisher(self._large, "loader"),
-            lanes=ThreadLanes(self.warehouse, settings.lanes),
-            stores=SegmentStores(self.settings.state / "seen"),
-            clock=self.clock,
-            metrics=self.metrics,
-            note=note,
-            dead_letters=self.dead_letters.records,
-        )
-
-    def load_state(self) -> LoadState:
-        """A loader's state at its start."""
-        settings = self.settings.loader
-        return LoadState(
-            streams={
-                name: LoadStream(contract, self.registry.schema)
-                for name, contract in self.streams.items()
-            },
-            breaker=Breaker(
-                settings.breaker_ratio,
-                settings.breaker_events_min,
-                settings.breaker_in_a_row_max,
-            ),
-        )
-
-    @property
-    def load_policy(self) -> LoadPolicy:
-        """When batches close."""
-        settings = self.settings.loader
-        return LoadPolicy(
-            FlushPolicy(settings.rows_max, settings.bytes_max, settings.age_seconds_max),
-            settings.poll_messages_max,
-        )
 
 
 def read_project(root: Path) -> Project:
@@ -343,5 +267,11 @@ def read_project(root: Path) -> Project:
 def open_project(root: Path) -> Iterator[Project]:
     """The project of a folder, its embedded parts running until the exit. Raises SetupError."""
     settings, clock = load(root), SystemClock()
-    with embedded(settings, clock) as endpoints:
+    with embedded(settings, clock, _parts) as endpoints:
         yield Project(settings, endpoints, clock)
+
+
+def _parts(settings: Settings) -> "Parts":
+    from services.embedded.parts import parts_of
+
+    return parts_of(settings)

@@ -1,0 +1,1 @@
+"""The long-running processes: gateway, poller, loader. Each imports only what it needs."""
