@@ -11,6 +11,7 @@ import polars as pl
 
 from consumers.converting import NoExpressionError, converted, free_form, json_column
 from consumers.plain import as_json, dumped, plain
+from consumers.records import POISON
 from schemas import avro, exact_json
 from schemas.columns import dtype_of
 from schemas.contract import Contract
@@ -74,7 +75,7 @@ class Alignment:
             free = name in self._free
             for row, record in enumerate(records):
                 found = record.get(name) if known else None
-                value, fits = (dumped(found), True) if free else plain(kind, found)
+                value, fits = _fitted(kind, found, free=free)
                 if not fits:
                     unfit[row] = unfit[row] or name
                 values.append(value)
@@ -122,6 +123,14 @@ def empty_frame(contract: Contract) -> pl.DataFrame:
     """No rows, all columns."""
     kinds: dict[str, FieldType] = avro.field_types(contract)
     return pl.DataFrame(schema={n: dtype_of(k) for n, k in kinds.items()} | {UNFIT: pl.String()})
+
+
+def _fitted(kind: FieldType, value: Any, *, free: bool) -> tuple[Any, bool]:  # noqa: ANN401 - whatever Avro holds
+    """A value as its column takes it, and whether it fits: JSON may be too deep to be written."""
+    try:
+        return (dumped(value), True) if free else plain(kind, value)
+    except POISON:
+        return None, False
 
 
 def _written_by_us(name: str, node: Any) -> bool:  # noqa: ANN401 - JSON

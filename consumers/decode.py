@@ -1,27 +1,25 @@
 """A run of messages becomes a frame with the contract's columns; what cannot be read is named."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import fastavro
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from fastavro.schema import SchemaParseException
 from pydantic import ValidationError
 
 from consumers.align import Alignment, empty_frame
+from consumers.records import POISON, RecordReader
 from schemas import avro, exact_json
 from schemas.coerce import Coercer, json_text
 from schemas.columns import FrameReader, MisfitError
 from schemas.contract import Contract, Raw
 from schemas.errors import RejectReason
 from schemas.events import Violation
-from schemas.foreign import for_records
 from schemas.violations import violations_of
 
+DETAIL_CHARS_MAX = 200
 SINGLE_MAX = 4  # a run this short is read message by message once it is known to be damaged
 
 SchemaLookup = Callable[[int], avro.Schema | None]
@@ -63,7 +61,7 @@ class _Writer:
     """
 
     reader: FrameReader
-    parsed: Any  # fastavro's
+    records: RecordReader
     alignment: Alignment
     schema_id: int
     unpack: Callable[[dict[str, Any]], dict[str, Any]] | None = None
@@ -78,24 +76,21 @@ class _Writer:
         frame = self.reader.read(values)
         try:
             return self.alignment.of(frame)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, *POISON) as error:
             raise MisfitError(str(error)) from error  # then record by record
 
     def single(self, value: bytes) -> dict[str, Any]:
-        """One record by fastavro. Raises _BadRecordError."""
-        stream = io.BytesIO(value)
-        stream.seek(avro.HEADER.size)
+        """One record. Raises _BadRecordError."""
         try:
-            record = fastavro.schemaless_reader(stream, self.parsed, None)
-        except (ValueError, TypeError, EOFError, IndexError, KeyError, OverflowError) as error:
-            raise _undecodable(f"{type(error).__name__}: {error}"[:200]) from error
-        if stream.tell() != len(value):
-            raise _undecodable(f"{len(value) - stream.tell()} bytes left over after the record")
-        return self.unpack(record) if self.unpack else record  # type: ignore[return-value,arg-type] # a record schema gives a dict
+            record = self.records.read(value)
+            return self.unpack(record) if self.unpack else record
+        except POISON as error:
+            raise _BadRecordError(_undecodable(error)) from error
 
 
-def _undecodable(detail: str) -> _BadRecordError:
-    return _BadRecordError(Violation("$", RejectReason.UNDECODABLE, detail))
+def _undecodable(error: BaseException) -> Violation:
+    text = f"{type(error).__name__}: {error}"[:DETAIL_CHARS_MAX]
+    return Violation("$", RejectReason.UNDECODABLE, text)
 
 
 def _unpacking(contract: Contract) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -165,14 +160,15 @@ class Decoder:
             return Violation("$", RejectReason.UNDECODABLE, f"schema {schema_id} is no record")
         try:
             reader = FrameReader(schema, schema_id)
-            parsed = fastavro.parse_schema(for_records(reader.schema))
-        except (ValueError, SchemaParseException) as error:
-            text = f"schema {schema_id} cannot be read: {error}"[:200]
+            records = RecordReader(reader.schema)
+            theirs = Alignment(self._contract, reader.schema)
+        except (AttributeError, *POISON) as error:
+            text = f"schema {schema_id} cannot be read: {error}"[:DETAIL_CHARS_MAX]
             return Violation("$", RejectReason.UNDECODABLE, text)
         if _without_contract(self._contract, schema):
             ours = Alignment(self._contract, avro.wire_schema(self._contract))
-            return _Writer(reader, parsed, ours, schema_id, _unpacking(self._contract))
-        return _Writer(reader, parsed, Alignment(self._contract, reader.schema), schema_id)
+            return _Writer(reader, records, ours, schema_id, _unpacking(self._contract))
+        return _Writer(reader, records, theirs, schema_id)
 
     def _piecewise(self, values: Sequence[bytes | None]) -> Decoded:
         groups: dict[bytes, list[int]] = {}
@@ -240,12 +236,29 @@ class _Group:
         self.rows += members
 
     def _singly(self, members: list[int]) -> None:
-        records: list[dict[str, Any]] = []
+        records: list[tuple[int, dict[str, Any]]] = []
         for row in members:
             try:
-                records.append(self._writer.single(self._values[row] or b""))
-                self.rows.append(row)
+                records.append((row, self._writer.single(self._values[row] or b"")))
             except _BadRecordError as error:
-                self.unreadable.append(Unreadable(row, error.violation, self._writer.schema_id))
+                self._refuse(row, error.violation)
         if records:
-            self.frames.append(self._writer.alignment.of_records(records))
+            self._align(records)
+
+    def _align(self, records: list[tuple[int, dict[str, Any]]]) -> None:
+        """Halved too, until those stand alone that no columns take."""
+        try:
+            frame = self._writer.alignment.of_records([record for _, record in records])
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, *POISON) as error:
+            if len(records) == 1:
+                self._refuse(records[0][0], _undecodable(error))
+                return
+            half = len(records) // 2
+            self._align(records[:half])
+            self._align(records[half:])
+            return
+        self.frames.append(frame)
+        self.rows += [row for row, _ in records]
+
+    def _refuse(self, row: int, violation: Violation) -> None:
+        self.unreadable.append(Unreadable(row, violation, self._writer.schema_id))

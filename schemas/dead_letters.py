@@ -99,15 +99,17 @@ class DeadLetterWriter:
 
 
 def without_bytes(rejection: Rejection) -> Rejection:
-    """The same, under the same id, without the message: it is too large for a dead letter."""
+    """The same, under the same id, without what is as long as the message."""
     size = len(rejection.value or b"") + len(rejection.key or b"")
     place = "left out" if rejection.offset is None else "in the log only, at its place"
     detail = f"{size} bytes, too many for a dead letter: they are {place}"
     left = Violation("$", RejectReason.OVERSIZED, detail)
+    event_id = rejection.event_id or _event_id(rejection)
     return replace(
         rejection,
         violations=(*rejection.violations, left),
-        event_id=rejection.event_id or _event_id(rejection),
+        event_id=identity.bounded(event_id) if event_id else None,
+        source=rejection.source and identity.bounded(rejection.source),
         value=None,
         key=None,
         headers=(),

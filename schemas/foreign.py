@@ -1,6 +1,5 @@
 """Schemas by any producer, as they are read here: the same bytes, in the logical types we know."""
 
-import math
 from typing import Any
 
 from schemas import avro
@@ -17,6 +16,9 @@ _BASES = {
     "decimal": {"bytes", "fixed"},
 }
 DIGITS_MAX = 10_000  # of a decimal: more than anybody's
+DECIMAL_BYTES_MAX = 4_152  # that hold no more digits
+DECIMAL = "sluice-decimal"
+"""The logical type of decimals that fastavro leaves to us."""
 
 
 def as_read(schema: avro.Schema) -> avro.Schema:
@@ -62,25 +64,63 @@ def _means_something(kind: str, node: dict[str, Any]) -> bool:
 
 
 def for_records(node: Any) -> Any:  # noqa: ANN401 - JSON
-    """The schema for fastavro, which would round a decimal to the precision that it finds."""
+    """The schema for fastavro, with decimals that :mod:`consumers.records` reads."""
     if isinstance(node, list):
         return [for_records(branch) for branch in node]
     if isinstance(node, str):
         return node
-    wide = {"precision": _digits(node)} if node.get("logicalType") == "decimal" else {}
+    ours = {"logicalType": DECIMAL} if node.get("logicalType") == "decimal" else {}
     parts = {k: for_records(node[k]) for k in ("items", "values") if k in node}
     if "fields" in node:
         parts["fields"] = [f | {"type": for_records(f["type"])} for f in node["fields"]]
     if not isinstance(node["type"], str):
         parts["type"] = for_records(node["type"])
-    return node | parts | wide
+    return node | parts | ours
 
 
-def _digits(node: dict[str, Any]) -> int:
-    """As many as there can be: fastavro checks that a fixed could hold them."""
-    if node["type"] == "bytes":
-        return DIGITS_MAX
-    return max(int((node["size"] * 8 - 1) * math.log10(2)), 1)
+def holds_itself(node: Any, inside: frozenset[str] = frozenset()) -> bool:  # noqa: ANN401 - JSON
+    """Whether a record of a schema that fastavro has parsed can hold another of its kind."""
+    if isinstance(node, list):
+        return any(holds_itself(branch, inside) for branch in node)
+    if isinstance(node, str):
+        return node in inside
+    parts = [node[k] for k in ("items", "values") if k in node]
+    if "fields" in node:
+        inside |= {node["name"]}
+        parts += [f["type"] for f in node["fields"]]
+    return any(holds_itself(part, inside) for part in (node["type"], *parts))
+
+
+def takes_bytes(node: Any, known: dict[str, bool]) -> bool:  # noqa: ANN401 - JSON
+    """Whether every value of a parsed schema's type takes at least a byte.
+
+    ``known``: the same of the types that have a name, by it. Raises ValueError for an array of
+    items that take none: a message of a few bytes could say that it has billions of them.
+    """
+    if isinstance(node, list):
+        for branch in node:
+            takes_bytes(branch, known)
+        return True  # the branch's number
+    if isinstance(node, str):
+        return known.get(node, node != "null")
+    match node["type"]:
+        case "record":
+            known[node["name"]] = False  # inside itself it is nothing more
+            for field in node["fields"]:  # all of them: one may be such an array
+                known[node["name"]] |= takes_bytes(field["type"], known)
+            return known[node["name"]]
+        case "fixed":
+            known[node["name"]] = node["size"] > 0
+            return known[node["name"]]
+        case "array":
+            if not takes_bytes(node["items"], known):
+                raise ValueError("an array of items that take no bytes")
+            return True
+        case "map":
+            takes_bytes(node["values"], known)
+            return True
+        case kind:
+            return takes_bytes(kind, known)
 
 
 def without_null(node: Any) -> Any:  # noqa: ANN401 - JSON

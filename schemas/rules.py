@@ -79,6 +79,9 @@ class Rules:
             return violations_of(error)
         except orjson.JSONDecodeError as error:
             return (Violation("$", RejectReason.WRONG_TYPE, f"text that should be JSON: {error}"),)
+        except Exception as error:  # noqa: BLE001 - a validator of the contract may raise anything
+            text = f"a validator of the contract raised {type(error).__name__}"
+            return (Violation("$", RejectReason.INVALID, text),)
         return ()
 
 

@@ -5,11 +5,14 @@ import reprlib
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from schemas import identity
 from schemas.errors import RejectReason
 from schemas.events import Violation
 
 VIOLATIONS_MAX = 20  # of one event
 FOUND_CHARS_MAX = 100
+PATH_CHARS_MAX = 200  # keys of a map are in it, as long as somebody likes
+DETAIL_CHARS_MAX = 500  # a validator's own text may repeat what it was given
 _SHORT = reprlib.Repr()  # neither as long nor as deep as what somebody sent
 _SHORT.maxstring = _SHORT.maxother = FOUND_CHARS_MAX
 _SHORT.maxlevel = 3
@@ -59,11 +62,18 @@ def violations_of(error: ValidationError) -> tuple[Violation, ...]:
 
 def _violation(detail: ErrorDetails) -> Violation:
     path = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"])
-    path = path.encode(errors="backslashreplace").decode()  # a key may hold lone surrogates
+    path = _cut(path.encode(errors="backslashreplace").decode())  # a key may hold lone surrogates
     if detail["type"] == "missing":
         return Violation(path, RejectReason.MISSING, "required, but missing")
     if detail["type"] not in _CODES and detail["input"] is None:
         return Violation(path, RejectReason.MISSING, "required, but null")
     found = _SHORT.repr(detail["input"])[:FOUND_CHARS_MAX]
     reason = _CODES.get(detail["type"], RejectReason.WRONG_TYPE)
-    return Violation(path, reason, detail["msg"], found)
+    return Violation(path, reason, detail["msg"][:DETAIL_CHARS_MAX], found)
+
+
+def _cut(path: str) -> str:
+    """The path, or its beginning and its digest, so that two of them stay two."""
+    if len(path) <= PATH_CHARS_MAX:
+        return path
+    return f"{path[:PATH_CHARS_MAX]}...{identity.digest(path)}"

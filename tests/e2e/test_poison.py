@@ -15,6 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its document
 
 from schemas.avro import HEADER
 from schemas.dead_letters import TABLE as DEAD_LETTERS
+from services.adapters.registry import FileRegistry
 from tests.support.orders import check, loaded, produce
 from tests.support.project import CONTACTS, ORDERS, Site, standing, until
 from tests.support.senders import order
@@ -88,6 +89,40 @@ def test_poison_becomes_dead_letters_with_place_and_reason_and_holds_nobody_up(
             assert (row["stream"], row["origin_partition"] is not None) == (ORDERS, True)
             kept = row["original_value"]
             assert (None if kept is None else bytes(kept)) == value, key
+        check(site, made)
+        assert members["loader"].process.restarts == 0
+
+
+LEVELS = {"type": "record", "name": "n", "fields": [{"name": "next", "type": ["null", "n"]}]}
+NUMBER = {"type": "bytes", "logicalType": "decimal", "precision": 10_000, "scale": 0}
+STRANGERS: dict[str, tuple[Any, bytes]] = {  # the type of its field, and what it holds
+    "no JSON": ("string", b"\x0ahello"),
+    "a number": ("long", b"\x0a"),
+    "deeper than JSON": (LEVELS, b"\x02" * 300 + b"\x00"),
+    "deeper than Python": (LEVELS, b"\x02" * 900 + b"\x00"),
+    "deeper than the stack": (LEVELS, b"\x02" * 500_000 + b"\x00"),
+    "a number of a megabyte": (NUMBER, b"\x80\x89\x7a" + b"\x7f" * 1_000_000),
+    "a billion of nothing": ({"type": "array", "items": "null"}, b"\x80\xa8\xd6\xb9\x07\x00"),
+}
+
+
+def test_records_that_cannot_be_read_end_no_loader(site: Site, tell: Tell) -> None:
+    """By schemas that somebody else registered: `payload` looks like one without a contract."""
+    registry = FileRegistry(site.root / "avro")
+    ids = {}
+    for number, (key, (kind, _)) in enumerate(STRANGERS.items()):
+        name = "payload" if isinstance(kind, str) else "theirs"
+        schema = {"type": "record", "name": "r", "fields": [{"name": name, "type": kind}]}
+        ids[key] = registry.register(f"strangers-{number}", schema)
+    with site.up("loader") as members:
+        loaded(site, produce(site, 1), HEAL_SECONDS)
+        for key, (_, body) in STRANGERS.items():
+            put(site, key.encode(), HEADER.pack(0, ids[key]) + body)
+        made = produce(site, 100)
+        tell(f"behind them: loaded after {loaded(site, made, HEAL_SECONDS):.2f} s")
+        until(lambda: STRANGERS.keys() <= dead(site).keys(), HEAL_SECONDS, "dead letters")
+        found = dead(site)
+        assert {found[key]["reason"] for key in STRANGERS} == {"undecodable"}
         check(site, made)
         assert members["loader"].process.restarts == 0
 

@@ -370,3 +370,20 @@ def test_strict_models_take_what_columns_hold() -> None:
     row = {"u": str(uuid.UUID(int=1)), "t": dt.datetime(2024, 1, 1), "n": Decimal(1)}  # noqa: DTZ001 - as columns
     assert rules.examine(row) == ()
     assert rules.examine(row | {"u": "x"})
+
+
+def test_whatever_a_validator_raises_is_a_verdict_on_its_row_alone() -> None:
+    class Event(BaseModel):
+        x: int
+
+        @field_validator("x")
+        @classmethod
+        def whole(cls, value: int) -> int:
+            return 12 // value
+
+    rules = compile_rules(Contract(stream="shop.orders", model=Event))
+    verdicts = [rules.examine(row) for row in rows(rules, [3, 0]).iter_rows(named=True)]
+    assert verdicts[0] == ()
+    (found,) = verdicts[1]
+    assert (found.path, found.reason) == ("$", RejectReason.INVALID)
+    assert found.told == "a validator of the contract raised ZeroDivisionError"

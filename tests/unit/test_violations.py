@@ -9,7 +9,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from schemas.errors import RejectReason
 from schemas.events import Violation
-from schemas.violations import FOUND_CHARS_MAX, VIOLATIONS_MAX, violations_of
+from schemas.violations import (
+    DETAIL_CHARS_MAX,
+    FOUND_CHARS_MAX,
+    PATH_CHARS_MAX,
+    VIOLATIONS_MAX,
+    violations_of,
+)
 
 
 def violations(model: type[BaseModel], value: Any) -> tuple[Violation, ...]:
@@ -103,3 +109,20 @@ def test_what_was_found_is_told_shortly_however_deep_or_long(value: Any) -> None
 def test_a_path_is_always_text_that_can_be_written() -> None:
     (found,) = violations(create_model("Event", x=(dict[str, int], ...)), {"x": {"\ud800": "a"}})
     assert found.path.encode()
+
+
+def test_a_path_is_short_however_long_the_keys_are_and_two_of_them_stay_two() -> None:
+    model = create_model("Event", x=(dict[str, int], ...))
+    found = violations(model, {"x": {"k" * 10**6 + end: "a" for end in "ab"}})
+    assert found[0].path != found[1].path
+    assert max(len(v.path) for v in found) <= PATH_CHARS_MAX + 40
+    assert found[0].path.startswith("$.x.kkk")
+
+
+def test_a_validators_own_text_is_short() -> None:
+    def refuse(value: str) -> str:
+        raise ValueError(value)
+
+    model = create_model("Event", x=(Annotated[str, AfterValidator(refuse)], ...))
+    (found,) = violations(model, {"x": "y" * 10**6})
+    assert len(found.detail) == DETAIL_CHARS_MAX
