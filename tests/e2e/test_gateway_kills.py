@@ -1,6 +1,8 @@
 """The gateway is killed with -9 again and again: what it has acknowledged is in the log.
 
 ``KILLS`` (200) says how often in the long run, ``KILLS_SEED`` (1) at which moments.
+No loader runs here, so there are no books to balance: what was sent and acknowledged is held
+against the log itself, id by id.
 """
 
 import asyncio

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.errors import SetupError
+from schemas.events import Partition
 from tests.support.orders import ORDERS_TABLE, loaded, produce
 from tests.support.project import ORDERS, Site, standing, until
 
@@ -57,4 +58,9 @@ def test_offsets_of_the_new_topic_are_not_taken_for_those_of_the_old_one(tmp_pat
             until(lambda: site.log_of("loader").count(told) > before, 30, "the setup error")
         assert site.count(ORDERS_TABLE) == 20
         assert site.positions()[ORDERS, 0] == 20
-        assert site.audit().totals.loaded == 20
+        books = site.audit()
+        assert not books.balanced
+        (again,) = [each for each in books.findings if "made again" in each.what]
+        assert (again.partition, again.first, again.after) == (Partition(ORDERS, 0), 0, 20)
+        assert f"loaded from {row['topic_id']}, now " in again.what
+        assert books.totals.loaded == 20

@@ -1,4 +1,8 @@
-"""The poller on a real broker: killed at any moment, and with a twin."""
+"""The poller on a real broker: killed at any moment, and with a twin.
+
+No loader runs here, so there are no books to balance: what the source has is held against the
+log itself, id by id.
+"""
 
 import asyncio
 import io
