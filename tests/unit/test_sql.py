@@ -3,6 +3,7 @@
 import datetime as dt
 from decimal import Decimal
 
+import duckdb
 import pytest
 import sqlglot
 from hypothesis import given
@@ -31,6 +32,16 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 )
 def test_an_identifier_is_folded_or_quoted(name: str, text: str) -> None:
     assert identifier(name) == text
+
+
+def test_every_word_that_the_stand_in_takes_for_no_column_is_quoted() -> None:
+    kinds = "('reserved', 'type_function')"
+    words = duckdb.sql(
+        f"SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category IN {kinds}"
+    )
+    found = [word for (word,) in words.fetchall()]
+    assert "at" in found
+    assert [word for word in found if identifier(word) != quoted(word.upper())] == []
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "a\0b", "x" * 256])
