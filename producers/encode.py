@@ -12,7 +12,8 @@ from schemas.coerce import Coercer, json_text
 from schemas.columns import FrameWriter
 from schemas.contract import Contract, Raw
 from schemas.errors import RejectReason, Stage
-from schemas.events import Incoming, Record, Rejection, Violation
+from schemas.events import Incoming, Record, RecordHeaders, Rejection, Violation
+from schemas.headers import Attributes
 from schemas.record_writer import RecordWriter
 from schemas.violations import violations_of
 
@@ -46,13 +47,19 @@ class StreamEncoder:
     """The encoder of a contract. ``schema_id`` is that of its wire schema.
 
     From ``columnar_min`` records on they are encoded together; the bytes are the same.
+    ``attributes`` are headers of every record, besides those that it brings along.
     """
 
     def __init__(
-        self, contract: Contract, schema_id: int, columnar_min: int = COLUMNAR_MIN
+        self,
+        contract: Contract,
+        schema_id: int,
+        columnar_min: int = COLUMNAR_MIN,
+        attributes: Attributes | None = None,
     ) -> None:
         self.contract = contract
         self.schema_id = schema_id
+        self._attributes = attributes
         self._columnar_min = columnar_min
         self._coercer = Coercer(contract)
         self._frame_writer = FrameWriter(avro.field_types(contract), schema_id)
@@ -72,12 +79,22 @@ class StreamEncoder:
             values = self._many(incoming, ids)
         topic = self.contract.topic
         records, rejections = [], []
-        for value, (_, key) in zip(values, identities, strict=True):
+        headers = self._headers(incoming, ids)
+        for value, (_, key), head in zip(values, identities, headers, strict=True):
             if type(value) is bytes:
-                records.append(Record(topic, value, key))
+                records.append(Record(topic, value, key, head))
             elif isinstance(value, Rejection):
                 rejections.append(value)
         return Encoded(tuple(records), tuple(rejections), tuple(ids))
+
+    def _headers(self, incoming: Sequence[Incoming], ids: Sequence[str]) -> Sequence[RecordHeaders]:
+        attributes, stream = self._attributes, self.contract.stream
+        if attributes is None:
+            return [one.headers for one in incoming]
+        return [
+            (*attributes(id_, one.source, stream, one.received_at), *one.headers)
+            for one, id_ in zip(incoming, ids, strict=True)
+        ]
 
     def _identity(self, incoming: Incoming) -> Identity:
         """The event id, and the log's key: the contract's key, or the id where there is none.
@@ -171,6 +188,7 @@ class StreamEncoder:
             stage=Stage.ENCODE,
             violations=violations,
             value=incoming.raw,
+            headers=incoming.headers,
             schema_id=self.schema_id,
             event_id=event_id,
             source=incoming.source,

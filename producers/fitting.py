@@ -44,6 +44,7 @@ def _oversized(one: Incoming, id_: str, record: Record, bytes_max: int) -> Rejec
         stage=Stage.ENCODE,
         violations=(Violation("$", RejectReason.OVERSIZED, detail),),
         value=one.raw,
+        headers=one.headers,
         event_id=id_,
         source=one.source,
         seen_at=one.received_at,

@@ -284,7 +284,9 @@ def _encoded(
     known = _Placed(source.fallback, None, None) if _places_nothing(source) else None
     if known and known.stream in encoders and not any(piece.fault for piece in pieces):
         incoming = [
-            Incoming(piece.value, piece.raw, None, source.name, delivery.received_at)
+            Incoming(
+                piece.value, piece.raw, None, source.name, delivery.received_at, delivery.trace
+            )
             for piece in pieces
         ]
         return Received(*fitting(encoders[known.stream].encode(incoming), incoming, bytes_max))
@@ -302,7 +304,14 @@ def _encoded(
         places, incoming = groups.setdefault(placed.stream, ([], []))
         places.append(index)
         incoming.append(
-            Incoming(piece.value, piece.raw, placed.event_id, source.name, delivery.received_at)
+            Incoming(
+                piece.value,
+                piece.raw,
+                placed.event_id,
+                source.name,
+                delivery.received_at,
+                delivery.trace,
+            )
         )
     records: list[Record] = []
     for stream, (places, incoming) in groups.items():
@@ -359,6 +368,7 @@ def _rejection(delivery: Delivery, piece: _Piece, placed: _Placed) -> Rejection:
         stage=Stage.ENCODE,
         violations=(placed.fault,) if placed.fault else (),
         value=piece.raw,
+        headers=delivery.trace,
         event_id=placed.event_id or identity.event_id_of_body(delivery.source, piece.raw),
         source=delivery.source,
         seen_at=delivery.received_at,

@@ -11,6 +11,7 @@ from schemas import avro, identity
 from schemas.contract import DEAD_SUFFIX, DEDUPE_WINDOW_MAX, Contract
 from schemas.errors import RejectReason, Stage
 from schemas.events import Record, Rejection, Violation
+from schemas.headers import Attributes, trace_in
 from schemas.record_writer import RecordWriter
 
 TABLE = "SLUICE_DEAD_LETTERS"
@@ -53,9 +54,13 @@ def dead_contract(stream: str) -> Contract:
 
 
 class DeadLetterWriter:
-    """Turns rejections into events of the dead letter topics."""
+    """Turns rejections into events of the dead letter topics, in the trace of what they reject.
 
-    def __init__(self, schema_id: int) -> None:
+    ``attributes`` are further headers of every one of them.
+    """
+
+    def __init__(self, schema_id: int, attributes: Attributes | None = None) -> None:
+        self._attributes = attributes
         self._writer = RecordWriter(avro.field_types(dead_contract("any.stream")), schema_id)
 
     def records(self, rejections: Sequence[Rejection]) -> list[Record]:
@@ -95,7 +100,11 @@ class DeadLetterWriter:
             avro.EXTRA: None,
         }
         topic = rejection.stream.removesuffix(DEAD_SUFFIX) + DEAD_SUFFIX  # theirs have no other
-        return Record(topic, self._writer.write(value), event_id.encode())
+        headers = trace_in(rejection.headers)
+        if self._attributes is not None:
+            source, seen_at = rejection.source or "", rejection.seen_at
+            headers = (*self._attributes(event_id, source, topic, seen_at), *headers)
+        return Record(topic, self._writer.write(value), event_id.encode(), headers)
 
 
 def without_bytes(rejection: Rejection) -> Rejection:

@@ -34,6 +34,7 @@ class Delivery(NamedTuple):
     received_at: int  # microseconds since the epoch, UTC
     method: str = "POST"
     url: str = ""  # path and query as the client sent them
+    trace: RecordHeaders = ()  # its trace context, for the log
 
 
 class Incoming(NamedTuple):
@@ -44,6 +45,7 @@ class Incoming(NamedTuple):
     event_id: str | None  # None: derive it from key and version, or from the raw bytes
     source: str
     received_at: int  # microseconds since the epoch, UTC
+    headers: RecordHeaders = ()  # that its record gets
 
 
 OVERHEAD_BYTES = 100  # of a message in its batch, at most, without its headers

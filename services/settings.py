@@ -71,6 +71,9 @@ class Kafka(Section):
         ge=1,
         description="Retention of created topics; at least the dedupe window is kept.",
     )
+    cloudevents: bool = Field(
+        default=False, description="Headers of CloudEvents 1.0 on every record, for other readers."
+    )
 
 
 class Registry(Section):

@@ -22,6 +22,7 @@ from schemas.avro import wire_schema
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.dead_letters import BYTES_MAX, SUBJECT, DeadLetterWriter, dead_contract
 from schemas.errors import SetupError
+from schemas.headers import Attributes, cloud_event
 from schemas.ports import Clock
 from services.adapters.clock import SystemClock
 from services.embedded.stack import Endpoints, embedded
@@ -183,7 +184,7 @@ class Project:
         from producers.encode import StreamEncoder
 
         return {
-            name: StreamEncoder(contract, self.schema_ids[name])
+            name: StreamEncoder(contract, self.schema_ids[name], attributes=self.attributes)
             for name, contract in self.streams.items()
             if not name.endswith(DEAD_SUFFIX)
         }
@@ -192,8 +193,15 @@ class Project:
     def dead_letters(self) -> DeadLetterWriter:
         """Turns rejections into records."""
         return DeadLetterWriter(
-            self.registry.register(SUBJECT, wire_schema(dead_contract("any.stream")))
+            self.registry.register(SUBJECT, wire_schema(dead_contract("any.stream"))),
+            self.attributes,
         )
+
+    @property
+    def attributes(self) -> Attributes | None:
+        """What every record's headers say of it, if the settings ask for that."""
+        kafka = self.settings.kafka
+        return cloud_event if kafka is not None and kafka.cloudevents else None
 
     # Kafka
 

@@ -15,6 +15,7 @@ from producers.refusal import Refusal, RefusalReason
 from producers.webhook import Answer, WebhookSource
 from schemas.errors import SetupError, SluiceError, TransientError
 from schemas.events import Delivery, Record
+from schemas.headers import trace_id, trace_of
 from services.gateway import door, responses
 from services.gateway.ports import GatewayPorts
 from services.gateway.responses import Response
@@ -97,12 +98,29 @@ class Gateway:
             received_at=self._ports.clock.now(),
             method=scope["method"],
             url=f"{scope['path']}?{query}" if query else scope["path"],
+            trace=trace_of(headers),
         )
+        if delivery.trace:
+            return await self._traced(delivery, source)
+        return await self._answered(delivery, source)
+
+    async def _traced(self, delivery: Delivery, source: WebhookSource) -> Response:
+        """The answer; what is logged meanwhile names the trace.
+
+        After an exception it still does: the server logs that in the same context, and the
+        connection ends.
+        """
+        tokens = structlog.contextvars.bind_contextvars(trace_id=trace_id(delivery.trace))
+        response = await self._answered(delivery, source)
+        structlog.contextvars.reset_contextvars(**tokens)
+        return response
+
+    async def _answered(self, delivery: Delivery, source: WebhookSource) -> Response:
         if delivery.method != "POST":
             return self._unsigned(delivery, source)
         started = self._ports.clock.monotonic()
         response = await self._answer_in_time(delivery, source)
-        self.tally.read(source.name, len(body), self._ports.clock.monotonic() - started)
+        self.tally.read(source.name, len(delivery.body), self._ports.clock.monotonic() - started)
         return response
 
     def _refusal(

@@ -11,6 +11,7 @@ from schemas import avro
 from schemas.dead_letters import DeadLetterWriter, dead_contract
 from schemas.errors import RejectReason, Stage
 from schemas.events import Partition, Rejection, Violation
+from schemas.headers import cloud_event
 from tests.support.runs import StoredMessage, run_of
 
 ID = 3
@@ -137,3 +138,16 @@ def test_dead_letters_load_through_the_same_code() -> None:
 def test_every_reason_can_be_told(reason: RejectReason) -> None:
     (row,) = read(replace(FULL, violations=(replace(FIRST, reason=reason),)))
     assert row["reason"] == reason.value
+
+
+def test_a_dead_letter_is_of_the_trace_of_what_it_rejects_and_an_event_of_its_own() -> None:
+    parent = ("traceparent", b"00-%b-%b-01" % (b"1" * 32, b"2" * 16))
+    rejection = replace(FULL, headers=(("ce_id", b"o1"), parent, ("tracestate", b"x" * 999)))
+    (plain,) = DeadLetterWriter(ID).records([rejection])
+    assert plain.headers == (parent,)
+    (record,) = DeadLetterWriter(ID, cloud_event).records([rejection])
+    own = cloud_event("shop.orders/2/41/judge", "shop", "shop.orders.dead", FULL.seen_at)
+    assert record.headers == (*own, parent)
+    assert record.value == plain.value
+    (stranger,) = DeadLetterWriter(ID, cloud_event).records([replace(FULL, source=None)])
+    assert dict(stranger.headers)["ce_source"] == b"shop.orders.dead"

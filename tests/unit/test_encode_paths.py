@@ -14,8 +14,10 @@ from schemas import avro, exact_json
 from schemas.contract import Contract
 from schemas.errors import RejectReason
 from schemas.events import Incoming
+from schemas.headers import cloud_event
 from tests.support.contracts import (
     DRAWS,
+    RECEIVED,
     Random,
     contract_of,
     incoming,
@@ -104,6 +106,28 @@ def test_a_default_of_the_version_names_an_event_like_the_value_itself(columnar_
     ids = encoder.encode(page).ids
     assert ids == apart(encoder, page).ids
     assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.parametrize("columnar_min", [1, 1000], ids=["many", "few"])
+def test_headers_stay_with_their_record_and_with_its_rejection(columnar_min: int) -> None:
+    contract = Contract(stream="shop.notes", model=Note, key=("text",))
+    page = [
+        incoming(value)._replace(headers=(("n", b"%d" % number),), source="till")
+        for number, value in enumerate(({"text": "a"}, {"text": {}}, {"text": "c"}))
+    ]
+    encoded = StreamEncoder(contract, 7, columnar_min).encode(page)
+    assert [r.headers for r in encoded.records] == [page[0].headers, page[2].headers]
+    assert [r.headers for r in encoded.rejections] == [page[1].headers]
+
+    with_attributes = StreamEncoder(contract, 7, columnar_min, cloud_event).encode(page)
+    assert [r.headers for r in with_attributes.records] == [
+        (*cloud_event(name, "till", "shop.notes", RECEIVED), *page[place].headers)
+        for name, place in (("a", 0), ("c", 2))
+    ]
+    assert [r._replace(headers=()) for r in with_attributes.records] == [
+        r._replace(headers=()) for r in encoded.records
+    ]
+    assert with_attributes.rejections == encoded.rejections
 
 
 class State(BaseModel):
