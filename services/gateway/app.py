@@ -82,11 +82,11 @@ class Gateway:
         if isinstance(body, Refusal):
             return responses.problem(body, close=True)
         try:
-            return await self._answered(scope, headers, source, body)
+            return await self._delivered(scope, headers, source, body)
         finally:
             self._held_bytes -= len(body)
 
-    async def _answered(
+    async def _delivered(
         self, scope: Scope, headers: Mapping[str, str], source: WebhookSource, body: bytes
     ) -> Response:
         query = scope["query_string"].decode("latin-1")
