@@ -1,6 +1,8 @@
 """Schema ids from a registry with the Confluent API."""
 
 import json
+import re
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -10,6 +12,7 @@ from services.adapters.registry import Schema
 
 SCHEMA_NOT_FOUND = 40403
 INCOMPATIBLE = 409
+_FIELD = re.compile(r"(?<!\w)/fields/(\d+)")  # of a place in a schema the first step
 
 
 class HttpRegistry:
@@ -29,7 +32,7 @@ class HttpRegistry:
         answer = self._call("POST", path, body)
         if answer.status_code == INCOMPATIBLE:
             raise SetupError(
-                f"the registry refuses the schema: {answer.text[:300]}",
+                f"the registry refuses the schema{_refusal(schema, answer.text)}",
                 where=f"{self._url}{path}",
                 remedy="give the stream a compatible contract, or a new name",
             )
@@ -75,6 +78,17 @@ class HttpRegistry:
             where=self._url + path,
             remedy="check registry.url, user and password",
         )
+
+
+def _refusal(schema: Schema, text: str) -> str:
+    """Why, and where: registries count the fields of the new schema, people know their names."""
+    with suppress(ValueError, KeyError, TypeError):
+        text = str(json.loads(text)["message"])
+    fields = schema.get("fields", ())
+    places = (int(found[1]) for found in _FIELD.finditer(text))
+    names = dict.fromkeys(fields[place]["name"] for place in places if place < len(fields))
+    at = f" at {', '.join(names)}" if names else ""
+    return f"{at}: {text[:300]}"
 
 
 def _says_unknown(answer: httpx2.Response) -> bool:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -133,6 +134,36 @@ def test_what_the_registry_finds_incompatible_is_a_setup_error(
         client.register("shop.orders", OTHER)
     assert refused.value.remedy
     assert registry.schemas == [OLD]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "Incompatible artifact: x [AVRO]: [INT, not STRING, at /fields/0/type, n at /fields/1]",
+            "refuses the schema at id, n: Incompatible artifact: x",
+        ),
+        (
+            "Schema being registered is incompatible; path '/fields/1/type/1/fields/0' differs",
+            "refuses the schema at n: Schema being registered",
+        ),
+        ("path '/fields/9/type'", "refuses the schema: path"),
+        ("no place, /a/fields/0", "refuses the schema: no place"),
+    ],
+    ids=["apicurio", "nested", "unknown", "none"],
+)
+def test_a_refused_schema_is_told_by_the_names_of_its_fields(
+    api: Api, ours: Ours, message: str, told: str
+) -> None:
+    api.route(VERSIONS, page({"error_code": 409, "message": message}, 409))
+    with pytest.raises(SetupError, match=re.escape(told)):
+        ours().register("shop.orders", WIDER)
+
+
+def test_a_refusal_that_is_no_json_is_told_as_it_is(api: Api, ours: Ours) -> None:
+    api.route(VERSIONS, Reply(409, b"<html>conflict"))
+    with pytest.raises(SetupError, match="refuses the schema: <html>conflict"):
+        ours().register("shop.orders", WIDER)
 
 
 def test_the_settings_name_user_and_password(api: Api, registry: Registry, tmp_path: Any) -> None:
