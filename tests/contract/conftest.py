@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.real_snowflake import ACCOUNT, EMBEDDED, AnyPlace, opened
 from tests.support.warehouse import Place, shared_server
 
 
@@ -14,3 +15,10 @@ def place() -> Iterator[Place]:
     yield place
     place.faults()
     place.close()
+
+
+@pytest.fixture(params=[EMBEDDED, ACCOUNT])
+def any_place(request: pytest.FixtureRequest) -> Iterator[AnyPlace]:
+    """The same on the stand-in, and on a real account where there is one."""
+    with opened(request.param) as place:
+        yield place

@@ -17,8 +17,8 @@ from services.adapters.memory_warehouse import (
     WarehouseState,
 )
 from services.adapters.snowflake import SnowflakeWarehouse
-from tests.support.real_snowflake import RealPlace, why_not
-from tests.support.warehouse import TABLE, TOPIC, Place, plan, shared_server, span, table_ddl
+from tests.support.real_snowflake import ACCOUNT, EMBEDDED, AnyPlace, RealPlace, opened
+from tests.support.warehouse import TABLE, TOPIC, plan, span, table_ddl
 
 IDS_SQL = f"SELECT ID FROM {TABLE} ORDER BY ID"
 P0, P1, P2 = (Partition(TOPIC, number) for number in range(3))
@@ -67,7 +67,7 @@ class MemoryWorld:
 
 @dataclass
 class SqlWorld:
-    place: Place | RealPlace
+    place: AnyPlace
     looker: SnowflakeWarehouse = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,30 +108,13 @@ class SqlWorld:
         return self.looker.rows(sql)
 
 
-@pytest.fixture(
-    params=[
-        "memory",
-        pytest.param("embedded", marks=[pytest.mark.embedded, pytest.mark.enable_socket]),
-        pytest.param(
-            "account",
-            marks=[
-                pytest.mark.snowflake,
-                pytest.mark.enable_socket,
-                pytest.mark.skipif(why_not() is not None, reason=why_not() or ""),
-            ],
-        ),
-    ]
-)
+@pytest.fixture(params=["memory", EMBEDDED, ACCOUNT])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     if request.param == "memory":
         yield MemoryWorld()
         return
-    place = Place(shared_server()) if request.param == "embedded" else RealPlace()
-    try:
+    with opened(request.param) as place:
         yield SqlWorld(place)
-    finally:
-        place.faults()
-        place.close()
 
 
 def load(session: Warehouse, work: LoadPlan) -> None:

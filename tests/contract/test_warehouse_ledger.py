@@ -18,15 +18,19 @@ from services.apply import Changes, apply_tables
 from services.doctor import Level
 from services.doctor_outside import check_ledger
 from services.table_columns import columns_there, misfits
-from tests.support.warehouse import TABLE, TOPIC, Place, plan, span
-
-pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
+from tests.support.real_snowflake import AnyPlace
+from tests.support.warehouse import TABLE, TOPIC, plan, span
 
 P0 = Partition(TOPIC, 0)
 IDS = f"SELECT ID FROM {TABLE} ORDER BY ID"
 
 
-def test_the_ledger_is_created_once(place: Place) -> None:
+@pytest.fixture
+def place(any_place: AnyPlace) -> AnyPlace:
+    return any_place
+
+
+def test_the_ledger_is_created_once(place: AnyPlace) -> None:
     session = place.session()
     session.ensure_ledger()
     before = len(place.statements)
@@ -36,7 +40,7 @@ def test_the_ledger_is_created_once(place: Place) -> None:
     assert session.rows(ledger.LOCK_ROWS_SQL) == [{"n": 1}]
 
 
-def test_what_is_missing_is_created(place: Place) -> None:
+def test_what_is_missing_is_created(place: AnyPlace) -> None:
     session = place.ready()
     session.claim({P0: 4})
     session.execute(f"DROP TABLE {ledger.LEDGER}")
@@ -45,7 +49,7 @@ def test_what_is_missing_is_created(place: Place) -> None:
     assert session.claim({P0: 0}) == {P0: Claim(2, 4)}
 
 
-def test_a_new_partition_is_inserted_once_however_many_claim_it(place: Place) -> None:
+def test_a_new_partition_is_inserted_once_however_many_claim_it(place: AnyPlace) -> None:
     place.ready()
     starts = {Partition(TOPIC, number): 0 for number in range(3)}
     epochs: list[int] = []
@@ -70,7 +74,7 @@ def test_a_new_partition_is_inserted_once_however_many_claim_it(place: Place) ->
     place.statements.clear()  # those of several threads: not a transaction's order
 
 
-def test_a_partition_with_two_rows_is_a_setup_error(place: Place) -> None:
+def test_a_partition_with_two_rows_is_a_setup_error(place: AnyPlace) -> None:
     session = place.ready()
     session.claim({P0: 0})
     session.execute(ledger.claim_insert({P0: 5}))
@@ -80,7 +84,7 @@ def test_a_partition_with_two_rows_is_a_setup_error(place: Place) -> None:
     assert rows == [{"epoch": 1}, {"epoch": 1}]
 
 
-def test_without_its_lock_row_no_new_partition_is_claimed(place: Place) -> None:
+def test_without_its_lock_row_no_new_partition_is_claimed(place: AnyPlace) -> None:
     session = place.ready()
     session.execute(f"DELETE FROM {ledger.LOCKS}")
     with pytest.raises(SetupError, match="sluice apply"):
@@ -89,7 +93,7 @@ def test_without_its_lock_row_no_new_partition_is_claimed(place: Place) -> None:
     assert session.claim({P0: 0}) == {P0: Claim(1, 0)}
 
 
-def copied_behind_the_ledgers_back(place: Place) -> LoadPlan:
+def copied_behind_the_ledgers_back(place: AnyPlace) -> LoadPlan:
     """COPY knows the file of the answered plan; the offsets do not."""
     session = place.ready()
     session.claim({P0: 0})
@@ -100,7 +104,7 @@ def copied_behind_the_ledgers_back(place: Place) -> LoadPlan:
     return work
 
 
-def test_a_file_that_copy_knows_but_nobody_has_is_forced(place: Place) -> None:
+def test_a_file_that_copy_knows_but_nobody_has_is_forced(place: AnyPlace) -> None:
     work = copied_behind_the_ledgers_back(place)
     session = place.sessions[0]
     session.execute(f"DELETE FROM {TABLE}")
@@ -110,7 +114,7 @@ def test_a_file_that_copy_knows_but_nobody_has_is_forced(place: Place) -> None:
     assert place.statements.count(f"{work.copy_sql} FORCE=TRUE") == 1
 
 
-def test_rows_that_the_offsets_deny_stop_the_load(place: Place) -> None:
+def test_rows_that_the_offsets_deny_stop_the_load(place: AnyPlace) -> None:
     work = copied_behind_the_ledgers_back(place)
     session = place.sessions[0]
     with pytest.raises(SetupError, match="holds 3 rows of batch"):
@@ -119,7 +123,7 @@ def test_rows_that_the_offsets_deny_stop_the_load(place: Place) -> None:
     assert session.claim({P0: 0}) == {P0: Claim(2, 0)}
 
 
-def test_a_table_that_does_not_fit_is_a_setup_error_and_nothing_stays(place: Place) -> None:
+def test_a_table_that_does_not_fit_is_a_setup_error_and_nothing_stays(place: AnyPlace) -> None:
     session = place.ready()
     session.claim({P0: 0})
     session.execute(f"ALTER TABLE {TABLE} DROP COLUMN ID")
@@ -133,7 +137,7 @@ def test_a_table_that_does_not_fit_is_a_setup_error_and_nothing_stays(place: Pla
 
 @pytest.mark.parametrize("column", ["TOPIC_ID", "FILE_SHA256"])
 def test_a_ledger_of_an_older_version_stops_loaders_until_apply_has_run(
-    place: Place, column: str
+    place: AnyPlace, column: str
 ) -> None:
     session = place.ready()
     session.claim({P0: 0})
@@ -170,7 +174,7 @@ def told_by_doctor(session: SnowflakeWarehouse, column: str) -> list[str]:
     return [each.what for each in found if each.level is Level.FAILED]
 
 
-def test_a_batch_without_rows_has_no_file_and_no_checksum(place: Place) -> None:
+def test_a_batch_without_rows_has_no_file_and_no_checksum(place: AnyPlace) -> None:
     session = place.ready()
     session.claim({P0: 0})
     session.load(plan(span(0, 0, 3, epoch=1, loaded=0)))
@@ -178,7 +182,7 @@ def test_a_batch_without_rows_has_no_file_and_no_checksum(place: Place) -> None:
     assert row == {"file": None, "file_sha256": None, "query_id": None}
 
 
-def test_staged_files_can_be_removed(place: Place) -> None:
+def test_staged_files_can_be_removed(place: AnyPlace) -> None:
     session = place.ready()
     session.claim({P0: 0})
     first, second = plan(span(0, 0, 3, epoch=1)), plan(span(0, 3, 5, epoch=1))
@@ -189,7 +193,7 @@ def test_staged_files_can_be_removed(place: Place) -> None:
     assert names == [f"sluice_stage/{TOPIC}/{second.file}"]
 
 
-def test_the_ledger_row_is_what_the_plan_said(place: Place, tmp_path: Path) -> None:
+def test_the_ledger_row_is_what_the_plan_said(place: AnyPlace, tmp_path: Path) -> None:
     session = place.ready()
     session.claim({P0: 0})
     work = plan(span(0, 0, 3, epoch=1, loaded=2))
@@ -211,7 +215,7 @@ class Article(BaseModel):
     colour: str | None = None
 
 
-def test_a_column_that_somebody_made_narrower_or_not_null_is_told(place: Place) -> None:
+def test_a_column_that_somebody_made_narrower_or_not_null_is_told(place: AnyPlace) -> None:
     session = place.ready()
     contract = Contract(stream="shop.articles", model=Article)
     apply_tables(session, {contract.stream: contract}, Changes())

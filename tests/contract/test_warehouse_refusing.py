@@ -9,9 +9,7 @@ import pytest
 
 from schemas.errors import SetupError
 from services.adapters.snowflake import SnowflakeWarehouse
-from tests.support.warehouse import Place, shared_server
-
-pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
+from tests.support.real_snowflake import EMBEDDED, AnyPlace, opened
 
 FRAME = pl.DataFrame(
     {
@@ -31,23 +29,33 @@ GOING_ON, ALL_OR_NOTHING = f"{COPY}CONTINUE", f"{COPY}ABORT_STATEMENT"
 Stage = Callable[[pl.DataFrame], SnowflakeWarehouse]
 
 
+@pytest.fixture(params=[EMBEDDED])
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    """On the stand-in: its own words are compared."""
+    with opened(request.param) as place:
+        yield staging(place, tmp_path)
+        place.statements.clear()  # ON_ERROR=CONTINUE outside a transaction
+
+
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    """A session with the table T, and the frame staged as a file."""
-    place = Place(shared_server())
+def any_stage(any_place: AnyPlace, tmp_path: Path) -> Iterator[Stage]:
+    yield staging(any_place, tmp_path)
+    any_place.statements.clear()
+
+
+def staging(place: AnyPlace, folder: Path) -> Stage:
+    """Gives a session with the table T, and the frame staged as a file."""
 
     def make(frame: pl.DataFrame, columns: str = COLUMNS) -> SnowflakeWarehouse:
         session = place.session()
         session.execute("CREATE STAGE IF NOT EXISTS S")
         session.execute(f"CREATE TABLE IF NOT EXISTS T ({columns})")
-        frame.write_parquet(tmp_path / "f.parquet")
-        file = (tmp_path / "f.parquet").as_uri()
+        frame.write_parquet(folder / "f.parquet")
+        file = (folder / "f.parquet").as_uri()
         session.rows(f"PUT '{file}' @S/d/ AUTO_COMPRESS=FALSE OVERWRITE=TRUE")
         return session
 
-    yield make
-    for session in place.sessions:
-        session.close()
+    return make
 
 
 def told(session: SnowflakeWarehouse, statement: str = GOING_ON) -> dict[str, Any]:
@@ -94,17 +102,17 @@ def test_each_kind_of_misfit_is_told(stage: Stage, row: int, column: str, error:
     assert (answer["first_error_line"], answer["rows_loaded"]) == (2, 1)
 
 
-def test_a_file_that_fits_is_loaded_and_one_that_does_not_has_failed(stage: Stage) -> None:
-    session = stage(FRAME[[0]])
+def test_a_file_that_fits_is_loaded_and_one_that_does_not_has_failed(any_stage: Stage) -> None:
+    session = any_stage(FRAME[[0]])
     answer = told(session)
     assert (answer["status"], answer["errors_seen"], answer["first_error"]) == ("LOADED", 0, None)
-    answer = told(stage(FRAME[[1]]), f"{GOING_ON} FORCE=TRUE")
+    answer = told(any_stage(FRAME[[1]]), f"{GOING_ON} FORCE=TRUE")
     assert (answer["status"], answer["rows_loaded"]) == ("LOAD_FAILED", 0)
     assert ids(session) == ["x"]
 
 
-def test_a_file_that_was_loaded_in_part_is_skipped_unless_forced(stage: Stage) -> None:
-    session = stage(FRAME)
+def test_a_file_that_was_loaded_in_part_is_skipped_unless_forced(any_stage: Stage) -> None:
+    session = any_stage(FRAME)
     told(session)
     assert told(session)["status"] == "LOAD_SKIPPED"
     assert told(session, ALL_OR_NOTHING)["status"] == "LOAD_SKIPPED"
@@ -112,8 +120,10 @@ def test_a_file_that_was_loaded_in_part_is_skipped_unless_forced(stage: Stage) -
     assert ids(session) == ["x", "x"]
 
 
-def test_a_look_that_is_rolled_back_leaves_nothing_not_even_in_copys_memory(stage: Stage) -> None:
-    session = stage(FRAME[[0, 1]])
+def test_a_look_that_is_rolled_back_leaves_nothing_not_even_in_copys_memory(
+    any_stage: Stage,
+) -> None:
+    session = any_stage(FRAME[[0, 1]])
     session.execute("BEGIN")
     told(session)
     assert ids(session) == ["x"]

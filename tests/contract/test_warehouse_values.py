@@ -2,7 +2,6 @@
 
 import datetime as dt
 import decimal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ from hypothesis import strategies as st
 
 from schemas.sql import Value, identifier, literal, quoted
 from services.adapters.snowflake import SnowflakeWarehouse
-from tests.support.warehouse import Place, shared_server
+from tests.support.real_snowflake import AnyPlace
 
-pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
-
-EMBEDDED = settings(
+DRAWS = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0")) | st.sampled_from(
@@ -43,19 +40,17 @@ TIME = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2200, 1, 1), timezones=
 
 
 @pytest.fixture
-def warehouse() -> Iterator[SnowflakeWarehouse]:
-    place = Place(shared_server())
-    yield place.session()
-    place.close()
+def warehouse(any_place: AnyPlace) -> SnowflakeWarehouse:
+    return any_place.session()
 
 
-@EMBEDDED
+@DRAWS
 @given(TEXT)
 def test_a_string_comes_back(warehouse: SnowflakeWarehouse, text: str) -> None:
     assert warehouse.rows(f"SELECT {literal(text)} AS X") == [{"x": text}]
 
 
-@EMBEDDED
+@DRAWS
 @given(INTEGER, TIME, st.booleans(), st.dates(dt.date(1900, 1, 1)))
 def test_other_values_come_back(
     warehouse: SnowflakeWarehouse,
@@ -71,7 +66,7 @@ def test_other_values_come_back(
     ]
 
 
-@EMBEDDED
+@DRAWS
 @given(st.dictionaries(TEXT, st.integers(0, 9) | TEXT, max_size=3))
 def test_json_text_comes_back(warehouse: SnowflakeWarehouse, value: dict[str, Any]) -> None:
     text = pl.Series([warehouse.rows(f"SELECT {literal(value)} AS X")[0]["x"]])

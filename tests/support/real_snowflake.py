@@ -2,15 +2,19 @@
 
 import itertools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from services import settings
 from services.adapters.clock import SystemClock
 from services.adapters.snowflake import SnowflakeWarehouse, connection_arguments
 from tests.support.sql_lint import lint
-from tests.support.warehouse import TABLE, table_ddl
+from tests.support.warehouse import TABLE, Place, shared_server, table_ddl
 
 VARIABLE = "SLUICE_TEST_SNOWFLAKE"
 _numbers = itertools.count(1)
@@ -37,13 +41,14 @@ class RealPlace:
         section = loaded.snowflake.model_copy(update={"schema_": self.schema} | given)
         arguments = connection_arguments(section, loaded.secret)
         warehouse = SnowflakeWarehouse(lambda: arguments, SystemClock(), self.statements.append)
+        if not self.sessions:
+            warehouse.execute(f"CREATE TRANSIENT SCHEMA IF NOT EXISTS {self.schema}")
         self.sessions.append(warehouse)
         return warehouse
 
     def ready(self) -> SnowflakeWarehouse:
         """A session with ledger and target table in place."""
         warehouse = self.session()
-        warehouse.execute(f"CREATE TRANSIENT SCHEMA IF NOT EXISTS {self.schema}")
         warehouse.ensure_ledger()
         warehouse.execute(table_ddl(TABLE))
         return warehouse
@@ -54,7 +59,31 @@ class RealPlace:
 
     def close(self) -> None:
         """Drop the schema and lint what was said."""
-        self.sessions[0].execute(f"DROP SCHEMA {self.schema}")
+        for session in self.sessions[:1]:
+            session.execute(f"DROP SCHEMA {self.schema}")
         for session in self.sessions:
             session.close()
         assert lint(self.statements) == []
+
+
+EMBEDDED = pytest.param("embedded", marks=[pytest.mark.embedded, pytest.mark.enable_socket])
+ACCOUNT = pytest.param(
+    "account",
+    marks=[
+        pytest.mark.snowflake,
+        pytest.mark.enable_socket,
+        pytest.mark.skipif(why_not() is not None, reason=why_not() or ""),
+    ],
+)
+AnyPlace = Place | RealPlace
+
+
+@contextmanager
+def opened(kind: str) -> Iterator[AnyPlace]:
+    """A schema of its own: on the shared stand-in ("embedded"), or on the account."""
+    place = Place(shared_server()) if kind == "embedded" else RealPlace()
+    try:
+        yield place
+    finally:
+        place.faults()
+        place.close()

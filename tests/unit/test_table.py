@@ -24,8 +24,9 @@ from schemas import avro, exact_json, file_columns, table
 from schemas.contract import Contract, raw_contract
 from schemas.events import Partition, Run
 from schemas.types import Array, Map, Record
+from services.table_columns import columns_there, misfits
 from tests.support.contracts import DRAWS, Random, contract_of, incoming, page_of, shape_of
-from tests.support.warehouse import Place, shared_server
+from tests.support.real_snowflake import ACCOUNT, EMBEDDED, AnyPlace, opened
 
 HOME = Partition("shop.orders", 0)
 ID = 7
@@ -250,16 +251,13 @@ class Known:
         return None
 
 
-@pytest.fixture
-def place() -> Iterator[Place]:
-    made = Place(shared_server())
-    yield made
-    made.close()
+@pytest.fixture(params=[EMBEDDED, ACCOUNT])
+def place(request: pytest.FixtureRequest) -> Iterator[AnyPlace]:
+    with opened(request.param) as place:
+        yield place
 
 
-@pytest.mark.embedded
-@pytest.mark.enable_socket
-def test_edge_values_reach_the_warehouse_and_come_back(place: Place) -> None:
+def test_edge_values_reach_the_warehouse_and_come_back(place: AnyPlace) -> None:
     fields = {name: (annotation | None, None) for name, (annotation, _, _) in EDGES.items()}
     model = create_model("Event", **fields)  # type: ignore[call-overload] # made of the matrix
     contract = Contract(stream="shop.orders", model=model, load_raw=True)
@@ -274,6 +272,7 @@ def test_edge_values_reach_the_warehouse_and_come_back(place: Place) -> None:
     warehouse = place.session()
     warehouse.ensure_ledger()
     warehouse.execute(table.create_table(contract))
+    assert list(misfits(contract, columns_there(warehouse)[contract.table_name])) == []
     warehouse.claim({HOME: 0})
     plan = plan_load(batch, contract, 1_795_000_000_000_000)
     assert warehouse.load(plan).error is None
