@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.errors import SetupError
+from schemas.errors import UnclaimableError
 from schemas.events import Claim, OffsetRange, Partition
 from schemas.sql import identifier, literal, literals, timestamp
 
@@ -170,18 +170,23 @@ def claim_insert(starts: Mapping[Partition, int]) -> str:
 
 
 def read_claims(rows: Iterable[Mapping[str, Any]]) -> dict[Partition, Claim]:
-    """The answer to :func:`claim_select`. Raises SetupError where a partition has two rows."""
+    """The answer to :func:`claim_select`. Raises UnclaimableError for those with two rows."""
     claims: dict[Partition, Claim] = {}
+    doubled: set[Partition] = set()
     for row in rows:
         partition = Partition(str(row["topic"]), int(row["part"]))
         if partition in claims:
-            raise SetupError(
-                f"partition {partition.number} of {partition.topic} has more than one row",
-                where=OFFSETS,
-                remedy="stop the loaders, compare with the partition's last row of "
-                f"{LEDGER}, and delete the row with the smaller NEXT_OFFSET",
-            )
+            doubled.add(partition)
         claims[partition] = Claim(int(row["epoch"]), int(row["next_offset"]))
+    if doubled:
+        named = ", ".join(f"{p.topic}/{p.number}" for p in sorted(doubled))
+        raise UnclaimableError(
+            f"more than one row: {named}",
+            frozenset(doubled),
+            where=OFFSETS,
+            remedy="stop the loaders, compare with the partition's last row of "
+            f"{LEDGER}, and delete the row with the smaller NEXT_OFFSET",
+        )
     return claims
 
 

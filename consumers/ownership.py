@@ -77,8 +77,9 @@ class Ownership:
             )
 
     def due(self, now: float) -> list[Partition]:
-        """What is to be claimed now."""
-        return [p for p, h in self.held.items() if h.phase is Phase.WAITING and h.retry_at <= now]
+        """What is to be claimed now; first what has waited for longest, or not at all yet."""
+        waiting = [(h.retry_at, p) for p, h in self.held.items() if h.phase is Phase.WAITING]
+        return [partition for retry_at, partition in sorted(waiting) if retry_at <= now]
 
     def in_phase(self, phase: Phase) -> list[Partition]:
         """The partitions in a phase."""

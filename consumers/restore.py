@@ -1,30 +1,47 @@
 """From an assigned partition to a delivering one: claim it, restore its keys, seek."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from consumers.dedupe import PartitionKeys, restore_since
 from consumers.loader import LoadPorts, LoadState, give_up
 from consumers.ownership import Held, Phase
-from schemas.errors import SetupError, TransientError
+from schemas.errors import SetupError, TransientError, UnclaimableError
 from schemas.events import Claimed, Partition, Run
 
 
 def claim_due(ports: LoadPorts, state: LoadState) -> None:
     """Ask the warehouse for partitions that wait, once no batch under way holds them."""
-    waiting = [p for p in state.ownership.due(ports.clock.monotonic()) if not state.batched(p)]
-    if not waiting:
+    due = [p for p in state.ownership.due(ports.clock.monotonic()) if not state.batched(p)]
+    starts = _described(ports, state, due)
+    if not starts:
         return
-    try:
-        starts = {p: ports.reader.bounds(p)[0] for p in waiting}
-        ids = {topic: ports.reader.topic_id(topic) for topic in {p.topic for p in waiting}}
-    except (TransientError, SetupError) as error:
-        ports.note("claim_failed", {"error": str(error)})
-        give_up(ports, state, waiting, error)
-        return
-    for partition in waiting:
-        held = state.ownership.held[partition]
-        held.phase, held.topic_id = Phase.CLAIMING, ids[partition.topic]
+    for partition in starts:
+        state.ownership.held[partition].phase = Phase.CLAIMING
     ports.lanes.claim(starts)
+
+
+def _described(
+    ports: LoadPorts, state: LoadState, due: Sequence[Partition]
+) -> dict[Partition, int]:
+    """Where the log begins of each; those that it cannot tell of wait, and nobody waits for them.
+
+    A failure takes the broker's patience, in which nothing is polled, so there is one a turn: what
+    comes behind it is due again with the next.
+    """
+    starts: dict[Partition, int] = {}
+    ids: dict[str, str | None] = {}
+    for partition in due:
+        try:
+            if partition.topic not in ids:
+                ids[partition.topic] = ports.reader.topic_id(partition.topic)
+            starts[partition] = ports.reader.bounds(partition)[0]
+        except (TransientError, SetupError) as error:
+            ports.note("claim_failed", {"partition": _name(partition), "error": str(error)})
+            topic = [p for p in due if p.topic == partition.topic]
+            give_up(ports, state, [partition] if partition.topic in ids else topic, error)
+            break
+        state.ownership.held[partition].topic_id = ids[partition.topic]
+    return starts
 
 
 def take_claims(ports: LoadPorts, state: LoadState, answer: Claimed) -> None:
@@ -32,10 +49,7 @@ def take_claims(ports: LoadPorts, state: LoadState, answer: Claimed) -> None:
     held = state.ownership.held
     mine = [p for p in answer.partitions if p in held and held[p].phase is Phase.CLAIMING]
     if answer.error is not None:
-        if not isinstance(answer.error, TransientError | SetupError):
-            raise answer.error
-        ports.note("claim_failed", {"error": str(answer.error)})
-        give_up(ports, state, mine, answer.error)
+        _refused(ports, state, mine, answer.error)
         return
     for partition in mine:
         held[partition].claim = answer.claims[partition]
@@ -48,6 +62,20 @@ def take_claims(ports: LoadPorts, state: LoadState, answer: Claimed) -> None:
             continue
         held[partition].phase = Phase.RESTORING
         ports.metrics.count("load_claims", stream=partition.topic)
+
+
+def _refused(
+    ports: LoadPorts, state: LoadState, mine: Sequence[Partition], error: Exception
+) -> None:
+    """Later again; at once those that had to go without because of others."""
+    if not isinstance(error, TransientError | SetupError):
+        raise error
+    ports.note("claim_failed", {"error": str(error)})
+    if isinstance(error, UnclaimableError):
+        for partition in [p for p in mine if p not in error.partitions]:
+            state.ownership.held[partition].phase = Phase.WAITING
+        mine = [p for p in mine if p in error.partitions]
+    give_up(ports, state, mine, error)
 
 
 def _require_same_topic(partition: Partition, here: Held) -> None:

@@ -94,6 +94,19 @@ class RefusedError(SetupError):
         self.told = told
 
 
+class UnclaimableError(SetupError):
+    """Nothing was claimed, for what the warehouse says of these ``partitions``, topic and number.
+
+    The others can be claimed without them.
+    """
+
+    def __init__(
+        self, what: str, partitions: frozenset[tuple[str, int]], *, where: str, remedy: str
+    ) -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.partitions = partitions
+
+
 class OversizedError(SluiceError):
     """A record that the log will not take, ever: a data matter, so make it a dead letter.
 

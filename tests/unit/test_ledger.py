@@ -7,7 +7,7 @@ import sqlglot
 from sqlglot import exp
 
 from consumers import ledger
-from schemas.errors import SetupError
+from schemas.errors import UnclaimableError
 from schemas.events import Claim, OffsetRange, Partition
 from tests.support.sql_lint import lint
 
@@ -71,10 +71,12 @@ def test_claims_are_read_by_partition() -> None:
     assert ledger.read_claims(rows) == {T1: Claim(2, 5)}
 
 
-def test_two_rows_of_a_partition_stop_everything() -> None:
-    rows = [{"topic": "t", "part": 1, "next_offset": n, "epoch": 2} for n in (5, 6)]
-    with pytest.raises(SetupError, match=r"partition 1 of t has more than one row[\s\S]*delete"):
+def test_two_rows_of_a_partition_stop_it_and_name_no_other() -> None:
+    rows = [{"topic": "t", "part": n % 3, "next_offset": n, "epoch": 2} for n in range(5)]
+    told = r"more than one row: t/0, t/1[\s\S]*delete"
+    with pytest.raises(UnclaimableError, match=told) as caught:
         ledger.read_claims(rows)
+    assert caught.value.partitions == {("t", 0), ("t", 1)}
 
 
 def test_a_fence_compares_offset_and_epoch_of_every_partition() -> None:
