@@ -67,15 +67,24 @@ class ThreadLanes:
         try:
             session = session or self._connect()
             return Claimed(tuple(starts), session.claim(starts)), session
-        except Exception as error:  # noqa: BLE001 - the loop decides: a bug in a lane must not vanish
-            return Claimed(tuple(starts), error=error), session
+        except BaseException as error:  # noqa: BLE001 - the loop decides: a bug must not vanish
+            return Claimed(tuple(starts), error=_raisable(error)), session
 
     def _load(self, plan: LoadPlan, session: Warehouse | None) -> Done[Receipt]:
         try:
             session = session or self._connect()
             return session.load(plan), session
-        except Exception as error:  # noqa: BLE001 - see above
-            return Receipt(plan.batch, plan.topic, error=error), session
+        except BaseException as error:  # noqa: BLE001 - see above
+            return Receipt(plan.batch, plan.topic, error=_raisable(error)), session
+
+
+def _raisable(error: BaseException) -> Exception:
+    """As the loop can raise it: a panic of native code is none, and ends a thread unseen."""
+    if isinstance(error, Exception):
+        return error
+    bug = RuntimeError(f"{type(error).__name__} in a lane: {error}")
+    bug.__cause__ = error
+    return bug
 
 
 def _taken(waiting: "queue.SimpleQueue[T]") -> list[T]:

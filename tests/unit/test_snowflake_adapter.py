@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 import pytest
@@ -24,6 +24,7 @@ from services.adapters.snowflake.errors import (
     without_values,
 )
 from services.adapters.snowflake.refused import Told, refusal
+from services.adapters.snowflake.session import Session
 from services.settings import Snowflake
 from tests.support.warehouse import plan, span
 
@@ -43,6 +44,41 @@ SKIPPED = (
 PARTLY = ("s/g.parquet", "PARTIALLY_LOADED", 3, 2, 1, 1, "bad number", 1, 1, "A")
 FAILED = ("s/g.parquet", "LOAD_FAILED", 3, 0, 1, 3, "no", 1, 1, "A")
 NOTHING = ("Copy executed with 0 files processed.",)
+
+
+class Broken:
+    """A connection whose line breaks while it is rolled back or closed."""
+
+    def __init__(self, *steps: str) -> None:
+        self.steps = steps
+
+    def cursor(self) -> "Broken":
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def execute(self, statement: str) -> None:
+        self._break("execute " + statement)
+
+    def close(self, *, retry: bool) -> None:
+        del retry
+        self._break("close")
+
+    def _break(self, step: str) -> None:
+        if step in self.steps:
+            raise ConnectionResetError(step)
+
+
+@pytest.mark.parametrize("step", ["execute ROLLBACK", "close"])
+def test_a_line_that_breaks_while_a_session_is_dropped_hides_no_other_error(step: str) -> None:
+    session = Session(dict)
+    session._connection = Broken(step)
+    session.drop(roll_back=True)
+    assert session._connection is None
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ class Session:
                 with connection.cursor() as cursor:
                     cursor.execute("ROLLBACK")
             connection.close(retry=False)
-        except errors.Error:  # the server rolls back by itself, once it misses us
+        except (errors.Error, OSError):  # the server rolls back by itself, once it misses us
             return
 
     def _run(self, statement: str) -> Answer:
