@@ -69,7 +69,7 @@ class Kafka(Section):
     retention_hours: int = Field(
         default=168,
         ge=1,
-        description="Retention of created topics; at least the dedupe window is kept.",
+        description="Retention of created topics; two dedupe windows and an hour are always kept.",
     )
     cloudevents: bool = Field(
         default=False, description="Headers of CloudEvents 1.0 on every record, for other readers."
