@@ -107,7 +107,7 @@ def _unpacking(contract: Contract) -> Callable[[dict[str, Any]], dict[str, Any]]
             found = coercer.coerce(value)
         except ValidationError as error:
             raise _BadRecordError(violations_of(error)[0]) from error
-        unknown = coercer.unknown(value)
+        unknown = coercer.unknown_beside(found, value)
         extra = record.get(avro.EXTRA) if unknown is None else json_text(unknown)
         return record | found | {avro.EXTRA: extra}
 

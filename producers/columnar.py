@@ -41,27 +41,6 @@ class UnfitError(Exception):
         self.rows = rows
 
 
-def column(kind: FieldType, values: Values) -> pl.Series:
-    """The values as a typed column. Raises UnfitError naming the rows that need pydantic."""
-    match kind:
-        case Scalar.JSON:
-            return pl.Series(json_texts(values), dtype=pl.String)
-        case Scalar() if kind in _CANONICAL:
-            return _exact(kind, values)
-        case Scalar():
-            return _TEXTS[kind](values)
-        case Decimal():
-            return _decimals(kind, values)
-        case Enum():
-            return _members(kind, values)
-        case Array(item, _, _):
-            return _lists(item, values)
-        case Record():
-            return _records(kind, values)
-        case Map():
-            raise UnfitError(range(len(values)))  # its bytes cannot be written natively
-
-
 def json_texts(values: Values) -> list[str | None]:
     """Every value as JSON; null stays null. Raises UnfitError for what JSON cannot say."""
     try:
@@ -192,40 +171,72 @@ def _members(kind: Enum, values: Values) -> pl.Series:
     return texts
 
 
-def _lists(item: FieldType, values: Values) -> pl.Series:
-    _require(values, _LIST)
-    flat = [x for v in values if v is not None for x in v]
-    owners = [i for i, v in enumerate(values) if v is not None for _ in v]
-    try:
-        inner = column(item, flat)
-    except UnfitError as error:
-        raise UnfitError(sorted({owners[row] for row in error.rows})) from None
-    if not _plain(item):
-        # built again from its parts, since Polars would convert what it finds inside
-        lists = pl.DataFrame({"i": pl.Series(owners, dtype=pl.UInt32), "x": inner}).group_by(
-            "i", maintain_order=True
-        )
-        grouped = lists.agg(pl.col("x"))
-        rows = pl.DataFrame({"i": pl.Series(range(len(values)), dtype=pl.UInt32)})
-        joined = rows.join(grouped, on="i", how="left", maintain_order="left")["x"]
-        empty = pl.Series([v is not None for v in values])
-        return pl.select(
-            pl.when(pl.lit(empty) & joined.is_null())
-            .then(pl.lit(pl.Series([[]], dtype=joined.dtype)))
-            .otherwise(joined)
-        ).to_series()
-    return pl.Series(values, dtype=dtype_of(Array(item)), strict=True)
-
-
 def _plain(kind: FieldType) -> bool:
     """Whether the JSON values are the column's values already."""
     return kind in _CANONICAL or kind is Scalar.STRING
 
 
-def _records(kind: Record, values: Values) -> pl.Series:
-    _require(values, _DICT)
-    whole: Values = [{} if v is None else v for v in values]
-    parts = [column(f.type, [v.get(f.source) for v in whole]).alias(f.name) for f in kind.fields]
-    packed = pl.select(pl.struct(parts)).to_series()
-    present = pl.Series([v is not None for v in values], dtype=pl.Boolean)
-    return packed if present.all() else pl.select(pl.when(present).then(packed)).to_series()
+class Columns:
+    """Makes the columns of one page.
+
+    ``strangers``: whether a record inside has had a field that its type does not know.
+    """
+
+    def __init__(self) -> None:
+        self.strangers = False
+
+    def column(self, kind: FieldType, values: Values) -> pl.Series:
+        """The values as a typed column. Raises UnfitError naming the rows that need pydantic."""
+        match kind:
+            case Scalar.JSON:
+                return pl.Series(json_texts(values), dtype=pl.String)
+            case Scalar() if kind in _CANONICAL:
+                return _exact(kind, values)
+            case Scalar():
+                return _TEXTS[kind](values)
+            case Decimal():
+                return _decimals(kind, values)
+            case Enum():
+                return _members(kind, values)
+            case Array(item, _, _):
+                return self._lists(item, values)
+            case Record():
+                return self._records(kind, values)
+            case Map():
+                raise UnfitError(range(len(values)))  # its bytes cannot be written natively
+
+    def _lists(self, item: FieldType, values: Values) -> pl.Series:
+        _require(values, _LIST)
+        flat = [x for v in values if v is not None for x in v]
+        owners = [i for i, v in enumerate(values) if v is not None for _ in v]
+        try:
+            inner = self.column(item, flat)
+        except UnfitError as error:
+            raise UnfitError(sorted({owners[row] for row in error.rows})) from None
+        if not _plain(item):
+            # built again from its parts, since Polars would convert what it finds inside
+            lists = pl.DataFrame({"i": pl.Series(owners, dtype=pl.UInt32), "x": inner}).group_by(
+                "i", maintain_order=True
+            )
+            grouped = lists.agg(pl.col("x"))
+            rows = pl.DataFrame({"i": pl.Series(range(len(values)), dtype=pl.UInt32)})
+            joined = rows.join(grouped, on="i", how="left", maintain_order="left")["x"]
+            empty = pl.Series([v is not None for v in values])
+            return pl.select(
+                pl.when(pl.lit(empty) & joined.is_null())
+                .then(pl.lit(pl.Series([[]], dtype=joined.dtype)))
+                .otherwise(joined)
+            ).to_series()
+        return pl.Series(values, dtype=dtype_of(Array(item)), strict=True)
+
+    def _records(self, kind: Record, values: Values) -> pl.Series:
+        _require(values, _DICT)
+        whole: Values = [{} if v is None else v for v in values]
+        known = {f.source for f in kind.fields}
+        self.strangers = self.strangers or not known.issuperset(set().union(*whole))
+        parts = [
+            self.column(f.type, [v.get(f.source) for v in whole]).alias(f.name) for f in kind.fields
+        ]
+        packed = pl.select(pl.struct(parts)).to_series()
+        present = pl.Series([v is not None for v in values], dtype=pl.Boolean)
+        return packed if present.all() else pl.select(pl.when(present).then(packed)).to_series()

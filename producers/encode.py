@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import polars as pl
 import pydantic
 
-from producers.columnar import UnfitError, column, json_texts
+from producers.columnar import Columns, UnfitError, json_texts
 from schemas import avro, exact_json, identity
 from schemas.coerce import Coercer, json_text
 from schemas.columns import FrameWriter
@@ -171,7 +171,7 @@ class StreamEncoder:
     def _found(self, incoming: Incoming, event_id: str) -> dict[str, Any]:
         """All fields on the wire. Raises pydantic.ValidationError, or ValueError for no JSON."""
         found = self._coercer.coerce(incoming.value)
-        unknown = self._coercer.unknown(incoming.value)
+        unknown = self._coercer.unknown_beside(found, incoming.value)
         found[avro.ID] = event_id
         found[avro.SOURCE] = incoming.source
         found[avro.RECEIVED_AT] = incoming.received_at
@@ -216,31 +216,33 @@ class StreamEncoder:
 
     def _native(self, incoming: Sequence[Incoming], ids: Sequence[str]) -> list[bytes] | None:
         """Raises UnfitError with the places of records that are not in canonical form."""
-        frame = pl.DataFrame(self._columns([i.value for i in incoming])).with_columns(
+        columns = Columns()
+        frame = pl.DataFrame(self._columns(columns, [i.value for i in incoming])).with_columns(
             pl.Series(avro.ID, ids, dtype=pl.String),
             pl.Series(avro.SOURCE, [i.source for i in incoming], dtype=pl.String),
             pl.Series(avro.RECEIVED_AT, [i.received_at for i in incoming], dtype=pl.Int64).cast(
                 pl.Datetime("us")
             ),
-            pl.Series(avro.EXTRA, self._unknown([i.value for i in incoming]), dtype=pl.String),
         )
+        unknown = self._unknown([i.value for i in incoming], columns)
+        frame = frame.with_columns(pl.Series(avro.EXTRA, unknown, dtype=pl.String))
         if self.contract.keep_raw:
             raw = [i.raw.decode("utf-8", "replace") for i in incoming]
             frame = frame.with_columns(pl.Series(avro.RAW, raw, dtype=pl.String))
         return self._frame_writer.write(frame)
 
-    def _unknown(self, values: Sequence[dict[str, Any]]) -> Sequence[str | None]:
-        """Every record's unknown fields as JSON. Raises UnfitError."""
-        if self._coercer.knows(set().union(*values)):
+    def _unknown(self, values: Sequence[dict[str, Any]], columns: Columns) -> Sequence[str | None]:
+        """What is unknown of every record as JSON. Raises UnfitError."""
+        if not columns.strangers and self._coercer.knows(set().union(*values)):
             return [None] * len(values)
         return json_texts([self._coercer.unknown(value) for value in values])
 
-    def _columns(self, values: Sequence[dict[str, Any]]) -> list[pl.Series]:
+    def _columns(self, columns: Columns, values: Sequence[dict[str, Any]]) -> list[pl.Series]:
         if self.contract.model is Raw:
             return [pl.Series("payload", json_texts(values), dtype=pl.String)]
         filled = [self._coercer.filled(value) for value in values]
         return [
-            column(f.type, [value.get(f.source) for value in filled]).alias(f.name)
+            columns.column(f.type, [value.get(f.source) for value in filled]).alias(f.name)
             for f in self.contract.fields
         ]
 

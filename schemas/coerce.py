@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from schemas import exact_json, types
 from schemas.contract import Contract, Raw
 from schemas.types import DECIMAL_DIGITS_MAX, Array, Decimal, Enum, FieldType, Map, Record, Scalar
+from schemas.unknown import unknown_fields
 
 INT64 = (-(2**63), 2**63 - 1)
 UTC = dt.UTC
@@ -26,7 +27,7 @@ class Coercer:
 
     def __init__(self, contract: Contract) -> None:
         self._whole = contract.model is Raw
-        self.sources = {f.source: f.name for f in contract.fields}
+        self._unknown = unknown_fields(contract.fields)
         self._defaults = {
             f.source: pydantic_core.to_jsonable_python(
                 f.info.get_default(call_default_factory=True)
@@ -55,13 +56,22 @@ class Coercer:
 
     def knows(self, names: AbstractSet[str]) -> bool:
         """Whether all of these are fields of the contract."""
-        return self._whole or names <= self.sources.keys()
+        return self._whole or names <= self._unknown.names
 
     def unknown(self, value: dict[str, Any]) -> dict[str, Any] | None:
-        """The fields that the contract does not know; None where there are none."""
-        if self.knows(value.keys()):
+        """What the contract does not know of a value that it can coerce; None where it knows all.
+
+        Inside models too: see :mod:`schemas.unknown`.
+        """
+        return None if self._whole else self._unknown.of(value)
+
+    def unknown_beside(
+        self, coerced: dict[str, Any], value: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """:meth:`unknown`, sooner, of a value that has been coerced."""
+        if self.knows(value.keys()) and not self._unknown.anywhere(value, coerced):
             return None
-        return {k: v for k, v in value.items() if k not in self.sources}
+        return self.unknown(value)
 
 
 def _shape(fields: tuple[types.Field, ...], name: str) -> Any:  # noqa: ANN401 - a class made here

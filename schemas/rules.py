@@ -36,6 +36,7 @@ from schemas.types import (
     Record,
     Scalar,
 )
+from schemas.unknown import UnknownFields, unknown_fields
 from schemas.violations import violations_of
 
 _UUID = r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"
@@ -55,11 +56,15 @@ class _ByRowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a row must fulfil; ``by_row`` says why there is no expression for it, or is empty."""
+    """What a row must fulfil; ``by_row`` says why there is no expression for it, or is empty.
+
+    ``unknown``: puts fields that the contract does not know back, where some model forbids them.
+    """
 
     contract: Contract
     holds: pl.Expr  # true where every rule holds, never null
     by_row: str
+    unknown: UnknownFields | None
 
     def failing(self, frame: pl.DataFrame) -> list[int]:
         """The rows to be examined by pydantic, ascending."""
@@ -72,8 +77,8 @@ class Rules:
         """Pydantic's verdict on one row of columns; empty when the row is fine."""
         try:
             value = _as_input(self.contract.fields, row)
-            if _forbids_more(self.contract.model) and row[EXTRA] is not None:
-                value = orjson.loads(row[EXTRA]) | value
+            if self.unknown is not None and row[EXTRA] is not None:
+                value = self.unknown.restored(value, orjson.loads(row[EXTRA]))
             self.contract.model.model_validate(value)
         except ValidationError as error:
             return violations_of(error)
@@ -88,15 +93,16 @@ class Rules:
 def compile_rules(contract: Contract) -> Rules:
     """The rules of a contract."""
     always = pl.lit(value=True)
+    unknown = unknown_fields(contract.fields) if _forbids_more(contract.model) else None
     try:
         _refuse_custom(contract.model)
         conditions = list(_conditions(contract.fields, pl.col))
-        if _forbids_more(contract.model):
-            conditions.append(pl.col(EXTRA).is_null())
+        if unknown is not None:
+            conditions.append(pl.col(EXTRA).is_null())  # else pydantic says where
     except _ByRowError as error:
-        return Rules(contract, always, str(error))
+        return Rules(contract, always, str(error), unknown)
     holds = pl.all_horizontal(c.fill_null(value=True) for c in conditions) if conditions else always
-    return Rules(contract, holds, "")
+    return Rules(contract, holds, "", unknown)
 
 
 def _refuse_custom(model: type[BaseModel]) -> None:
@@ -115,7 +121,12 @@ def _refuse_custom(model: type[BaseModel]) -> None:
 
 
 def _forbids_more(model: type[BaseModel]) -> bool:
-    return model.model_config.get("extra") == "forbid"
+    """Whether the model refuses unknown fields, or one inside it does."""
+    return model.model_config.get("extra") == "forbid" or any(
+        _forbids_more(nested)
+        for info in model.model_fields.values()
+        for nested in _models(info.annotation)
+    )
 
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:

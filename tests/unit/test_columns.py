@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from producers.columnar import UnfitError, column
+from producers.columnar import Columns, UnfitError
 from schemas import avro
 from schemas.columns import FrameReader, FrameWriter, MisfitError, dtype_of
 from schemas.contract import Contract
@@ -32,7 +32,9 @@ def kinds_of(rng: Random) -> tuple[dict[str, FieldType], pl.DataFrame, avro.Sche
     records = [shape.complete(rng) for _ in range(9)]
     fields = contract.fields
     try:
-        columns = [column(f.type, [r[f.source] for r in records]).alias(f.name) for f in fields]
+        columns = [
+            Columns().column(f.type, [r[f.source] for r in records]).alias(f.name) for f in fields
+        ]
     except UnfitError:
         return None  # a map, or what pydantic has to look at
     schema = avro.wire_schema(contract)
