@@ -14,7 +14,7 @@ from consumers.judge import judge
 from schemas import avro, table
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.errors import Stage
-from schemas.events import Message, Partition, RecordHeaders, Rejection, Run, Violation
+from schemas.events import Message, OriginalHeaders, Partition, Rejection, Run, Violation
 from schemas.file_columns import FileColumns
 from schemas.keys import KeyHashes
 from schemas.rules import compile_rules
@@ -306,10 +306,10 @@ def _bytes(key: bytes | str | None) -> bytes | None:
     return key.encode() if isinstance(key, str) else key
 
 
-def _headers(message: Message) -> RecordHeaders:
+def _headers(message: Message) -> OriginalHeaders:
     found = message.headers() or ()
     pairs = found.items() if isinstance(found, Mapping) else found
     return tuple(
-        (name, value if isinstance(value, bytes) else str(value or "").encode())
+        (name, value if isinstance(value, bytes | None) else str(value).encode())
         for name, value in pairs
     )

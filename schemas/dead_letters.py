@@ -1,8 +1,10 @@
 """Dead letters are a stream: their contract, and how a rejection becomes one of their events."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import orjson
 from pydantic import BaseModel, Field, JsonValue
@@ -10,17 +12,23 @@ from pydantic import BaseModel, Field, JsonValue
 from schemas import avro, identity
 from schemas.contract import DEAD_SUFFIX, DEDUPE_WINDOW_MAX, Contract
 from schemas.errors import RejectReason, Stage
-from schemas.events import Record, Rejection, Violation
+from schemas.events import OriginalHeaders, Record, Rejection, Violation
 from schemas.headers import Attributes, trace_in
 from schemas.record_writer import RecordWriter
 
 TABLE = "SLUICE_DEAD_LETTERS"
 SUBJECT = "sluice.dead"
 BYTES_MAX = 8_388_608  # of one dead letter: an event with everything that is said about it
+BASE64 = "base64"
 
 
 class DeadLetter(BaseModel):
-    """A rejected event with its original bytes, coordinates, stage, reason and detail."""
+    """A rejected event with its original bytes, coordinates, stage, reason and detail.
+
+    Key, value and headers are what came, to the byte. Of a message that no dead letter can hold
+    they are null: the last violation is ``oversized`` and tells how many bytes there are, which
+    stay at the origin's place for as long as the topic keeps them.
+    """
 
     stream: str = Field(description="The stream that it was meant for.")
     stage: Stage = Field(description="The step that rejected it.")
@@ -29,15 +37,23 @@ class DeadLetter(BaseModel):
     detail: str = Field(description="The first violation in words.")
     violations: JsonValue = Field(description="All violations: path, reason, detail.")
     fingerprint: str = Field(description="Equal for the same fault at the same place.")
-    event_id: str | None = Field(default=None, description="Kept by a redrive.")
+    event_id: str | None = Field(default=None, description="The event's own, where it is known.")
     source: str | None = Field(default=None, description="Where it came from.")
     origin_partition: int | None = Field(default=None, description="Null: never on the topic.")
     origin_offset: int | None = Field(default=None, description="Null: never on the topic.")
     schema_id: int | None = Field(default=None, description="Of its wire header, if it had one.")
     original_key: bytes | None = Field(default=None, description="The message's key.")
-    original_value: bytes | None = Field(default=None, description="The message or raw record.")
-    original_headers: JsonValue = Field(default=None, description="The message's headers.")
-    attempt: int = Field(default=1, description="How often it was tried.")
+    original_value: bytes | None = Field(
+        default=None, description="The message or raw record. Null too if no letter can hold it."
+    )
+    original_headers: JsonValue = Field(
+        default=None,
+        description="The message's headers in order, each [name, value]; the value is text, null, "
+        'or {"base64": ...} where the bytes are no text.',
+    )
+    attempt: int = Field(
+        default=1, description="How often it was tried: 1, since nothing sends letters again yet."
+    )
 
 
 def dead_contract(stream: str) -> Contract:
@@ -92,7 +108,7 @@ class DeadLetterWriter:
             "schema_id": rejection.schema_id,
             "original_key": rejection.key,
             "original_value": rejection.value,
-            "original_headers": _header_text(rejection),
+            "original_headers": _header_json(rejection.headers),
             "attempt": 1,
             avro.ID: event_id,
             avro.SOURCE: rejection.source,
@@ -141,10 +157,33 @@ def _identity(rejection: Rejection) -> str:
     return identity.bounded(f"{rejection.stream}/{name}/{rejection.stage.value}")
 
 
-def _header_text(rejection: Rejection) -> str | None:
-    """The headers as JSON; bytes that are no text are shown escaped."""
-    if not rejection.headers:
+def _header_json(headers: OriginalHeaders) -> str | None:
+    """The headers as JSON from which :func:`headers_of` makes the same again."""
+    if not headers:
         return None
-    return orjson.dumps(
-        [[name, value.decode("utf-8", "backslashreplace")] for name, value in rejection.headers]
-    ).decode()
+    return orjson.dumps([[name, _header_value(value)] for name, value in headers]).decode()
+
+
+def _header_value(value: bytes | None) -> str | dict[str, str] | None:
+    """Text where it is text, for people; not every warehouse keeps a NUL in JSON."""
+    if value is None:
+        return None
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    return {BASE64: base64.b64encode(value).decode()} if "\0" in text else text
+
+
+def headers_of(stored: list[list[Any]] | None) -> OriginalHeaders:
+    """The headers as they came, from a dead letter's ``original_headers``.
+
+    Letters of versions that escaped what is no text give the escaped text.
+    """
+    return tuple((name, _header_bytes(value)) for name, value in stored or ())
+
+
+def _header_bytes(value: str | dict[str, str] | None) -> bytes | None:
+    if isinstance(value, dict):
+        return base64.b64decode(value[BASE64])
+    return None if value is None else value.encode()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Headers = Mapping[str, str]
 """HTTP headers: lower-case names; a repeated header's values joined by ``, ``."""
 RecordHeaders = tuple[tuple[str, bytes], ...]
+OriginalHeaders = tuple[tuple[str, bytes | None], ...]
+"""Headers as any producer may write them: a null value is not an empty one."""
 
 
 class Partition(NamedTuple):
@@ -96,7 +98,7 @@ class Rejection:
     violations: tuple[Violation, ...]  # at least one; the first gives the reason
     value: bytes | None  # the original bytes
     key: bytes | None = None
-    headers: RecordHeaders = ()
+    headers: OriginalHeaders = ()
     partition: int | None = None  # None: it never reached the log
     offset: int | None = None
     schema_id: int | None = None

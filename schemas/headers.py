@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import quote
 
-from schemas.events import Headers, RecordHeaders
+from schemas.events import Headers, OriginalHeaders, RecordHeaders
 
 TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
 TRACESTATE_CHARS_MAX = 512
@@ -42,12 +42,13 @@ def trace_of(headers: Headers) -> RecordHeaders:
     return (*trace, (TRACESTATE, state.encode())) if _STATE.fullmatch(state) else trace
 
 
-def trace_in(headers: RecordHeaders) -> RecordHeaders:
+def trace_in(headers: OriginalHeaders) -> RecordHeaders:
     """:func:`trace_of` a record, whoever wrote it."""
     if not headers:
         return ()
     names = {TRACEPARENT, TRACESTATE}
-    return trace_of({name: value.decode("latin-1") for name, value in headers if name in names})
+    found = {name: value for name, value in headers if name in names and value is not None}
+    return trace_of({name: value.decode("latin-1") for name, value in found.items()})
 
 
 def trace_id(trace: RecordHeaders) -> str:

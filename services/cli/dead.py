@@ -12,7 +12,7 @@ from rich.text import Text
 from producers.config_errors import meant
 from schemas import avro, exact_json
 from schemas.contract import DEAD_SUFFIX
-from schemas.dead_letters import TABLE
+from schemas.dead_letters import TABLE, headers_of
 from schemas.errors import RejectReason, SetupError, SluiceError
 from schemas.ports import Clock
 from schemas.sql import Value, literal, timestamp
@@ -23,6 +23,11 @@ from services.cli.since import micros_of
 from services.exit_codes import ExitCode
 
 HEX_BYTES_A_LINE = 16
+LEFT_OUT = (
+    "  too large for a dead letter: the bytes are in the log, for as long as the topic keeps them\n"
+    "  kafka-console-consumer.sh --topic {topic} --partition {partition} --offset {offset} "
+    "--max-messages 1"
+)
 LISTED = ("id", "stream", "stage", "reason", "path", "detail", "received_at", "attempt")
 
 
@@ -92,7 +97,7 @@ def show_count(project: Project, asked: Asked, *, as_json: bool) -> ExitCode:
 def show_one(project: Project, id_: str, *, as_json: bool) -> ExitCode:
     """Answer ``sluice dead show``. Raises SetupError and TransientError."""
     row = found(project, id_)
-    shown = original(row["original_value"], project.registry)
+    shown = original_of(row, project.registry)
     if as_json:
         print_json({**row, "original": {"form": shown.form, "content": shown.content}})
     else:
@@ -180,8 +185,18 @@ def _rows(project: Project, sql: str) -> list[dict[str, Any]]:
 class Original:
     """Original bytes in the most readable form they have."""
 
-    form: str  # json, avro, text, hex or empty
+    form: str  # json, avro, text, hex, empty, or left_out: the content is its place in the log
     content: Any
+
+
+def original_of(row: Mapping[str, Any], registry: Registry) -> Original:
+    """The original of a dead letter, or where its bytes are: some are too many for a letter."""
+    large = any(each["reason"] == RejectReason.OVERSIZED for each in row["violations"])
+    if large and row["original_value"] is None and row["origin_offset"] is not None:
+        place = {"topic": row["stream"]}  # a stream's topic has its name
+        place |= {name: row[f"origin_{name}"] for name in ("partition", "offset")}
+        return Original("left_out", place)
+    return original(row["original_value"], registry)
 
 
 def original(value: bytes | None, registry: Registry) -> Original:
@@ -223,7 +238,7 @@ def _show(row: Mapping[str, Any], shown: Original) -> None:
         name: row[name]
         for name in (
             *("stream", "stage", "reason", "fingerprint", "event_id", "source", "attempt"),
-            *("origin_partition", "origin_offset", "schema_id", "original_headers"),
+            *("origin_partition", "origin_offset", "schema_id"),
         )
         if row[name] is not None
     }
@@ -234,13 +249,29 @@ def _show(row: Mapping[str, Any], shown: Original) -> None:
     for each in row["violations"]:
         line = f"  {each['path']}  {each['reason']}: {each['detail']}"
         console.print(Text(printable(line)), soft_wrap=True)
-    console.print(Text(f"original ({shown.form})", "bold"))
-    if shown.form == "hex":
+    if row["original_headers"]:
+        console.print(Text("headers", "bold"))
+    for name, value in headers_of(row["original_headers"]):
+        console.print(Text(f"  {printable(name)}  {printable(_header(value))}"), soft_wrap=True)
+    console.print(Text(f"original ({shown.form.replace('_', ' ')})", "bold"))
+    if shown.form == "left_out":
+        console.print(Text(printable(LEFT_OUT.format(**shown.content))), soft_wrap=True)
+    elif shown.form == "hex":
         console.print("\n".join(_dump(bytes.fromhex(shown.content))), markup=False)
     elif shown.form == "text":
         console.print(Text(printable(shown.content)), soft_wrap=True)
     elif shown.form != "empty":
         console.print(Text(printable(json_text(shown.content, indent=True))), soft_wrap=True)
+
+
+def _header(value: bytes | None) -> str:
+    """Text, or hex in angle brackets."""
+    if value is None:
+        return "<null>"
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"<{value.hex(' ')}>"
 
 
 def _dump(value: bytes) -> list[str]:

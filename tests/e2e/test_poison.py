@@ -1,5 +1,6 @@
 """What foreign producers may put on a topic: dead letters, and nobody waits for them."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,10 +16,19 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its document
 
 from schemas.avro import HEADER
 from schemas.dead_letters import TABLE as DEAD_LETTERS
+from schemas.dead_letters import headers_of
 from services.adapters.registry import FileRegistry
 from tests.support.orders import check, loaded, produce
 from tests.support.project import CONTACTS, ORDERS, Site, standing, until
 from tests.support.senders import order
+
+HEADERS = (
+    ("h" * 300, b"\x00" * 300),
+    ("trace", b"\xff\xfe"),
+    ("trace", None),
+    ("ce_id", '\u20ac"\\'.encode()),
+    ("empty", b""),
+)
 
 pytestmark = [
     pytest.mark.enable_socket,
@@ -132,8 +142,10 @@ def test_keys_and_headers_that_are_no_text_are_no_obstacle(site: Site) -> None:
         before = site.count(DEAD_LETTERS)
         put(site, None, b"no key")
         put(site, b"\xff\xfe\x00", b"bytes for a key")
-        put(site, b"k" * 5000, b"a long key", [("h" * 300, b"\x00" * 300)])
+        put(site, b"k" * 5000, b"a long key", list(HEADERS))
         until(lambda: site.count(DEAD_LETTERS) == before + 3, HEAL_SECONDS, "dead letters")
+        row = dead(site)["k" * 5000]
+        assert headers_of(json.loads(row["original_headers"])) == HEADERS
         check(site, produce_and_wait(site))
 
 

@@ -166,6 +166,73 @@ def test_originals_are_shown_in_the_most_readable_form(
     assert dead.original(None, registry) == dead.Original("empty", "")
 
 
+LETTER = {
+    "_id": "shop.orders/2/41/decode",
+    "stream": "shop.orders",
+    "stage": "decode",
+    "reason": "bad_frame",
+    "fingerprint": "f",
+    "event_id": None,
+    "source": None,
+    "attempt": 1,
+    "schema_id": None,
+    "origin_partition": 2,
+    "origin_offset": 41,
+    "original_value": None,
+    "violations": [{"path": "$", "reason": "null_value", "detail": "no value"}],
+    "original_headers": [["ce_id", "o1"], ["odd", {"base64": "/wA="}], ["none", None]],
+}
+LARGE = [
+    {"path": "$", "reason": "bad_frame", "detail": "no magic byte"},
+    {"path": "$", "reason": "oversized", "detail": "9000000 bytes"},
+]
+
+
+def shown(
+    letter: dict[str, Any], arguments: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> str:
+    monkeypatch.setattr(dead, "found", lambda *_: letter)
+    monkeypatch.setattr(running, "open_project", lambda root: nullcontext(read_project(root)))
+    command = ["dead", "show", str(letter["_id"]), "-C", str(folder), *arguments]
+    done = CliRunner().invoke(declared(), command)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_show_tells_where_the_bytes_are_that_no_letter_can_hold(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter = {**LETTER, "violations": LARGE, "original_headers": None}
+    place = {"topic": "shop.orders", "partition": 2, "offset": 41}
+    found = json.loads(shown(letter, ["--json"], monkeypatch, folder))
+    assert found["original"] == {"form": "left_out", "content": place}
+    text = shown(letter, [], monkeypatch, folder)
+    assert "oversized: 9000000 bytes" in text
+    assert "original (left out)" in text
+    assert "--topic shop.orders --partition 2 --offset 41 --max-messages 1" in text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},  # there never was a value
+        {"violations": LARGE, "origin_partition": None, "origin_offset": None},
+        {"violations": LARGE, "original_value": b"whole"},  # larger than an event may be, no more
+    ],
+)
+def test_show_says_of_nothing_else_that_it_was_left_out(
+    other: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = shown({**LETTER, **other}, [], monkeypatch, folder)
+    assert f"original ({'text' if 'original_value' in other else 'empty'})" in text
+
+
+def test_show_tells_headers_as_text_or_hex(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = shown(LETTER, [], monkeypatch, folder).splitlines()
+    at = lines.index("headers")
+    assert lines[at + 1 : at + 4] == ["  ce_id  o1", "  odd  <ff 00>", "  none  <null>"]
+
+
 def test_damaged_bytes_are_hex_whatever_is_wrong_with_them(
     project: Project, registry: FileRegistry
 ) -> None:

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import orjson
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from consumers.decode import Decoder
 from consumers.stream import LoadStream
 from schemas import avro
-from schemas.dead_letters import DeadLetterWriter, dead_contract
+from schemas.dead_letters import DeadLetterWriter, dead_contract, headers_of
 from schemas.errors import RejectReason, Stage
 from schemas.events import Partition, Rejection, Violation
 from schemas.headers import cloud_event
@@ -23,7 +25,7 @@ FULL = Rejection(
     violations=(FIRST, SECOND),
     value=b"\x00\x00\x00\x00\x07\xff",
     key=b"\xfe",
-    headers=(("ce_id", b"o1"), ("odd", b"\xff")),
+    headers=(("ce_id", b"o1"), ("odd", b"\xff"), ("none", None)),
     partition=2,
     offset=41,
     schema_id=7,
@@ -55,7 +57,8 @@ def test_every_field_of_a_rejection_comes_back() -> None:
     assert orjson.loads(str(row.pop("violations"))) == [
         {"path": v.path, "reason": v.reason.value, "detail": v.told} for v in (FIRST, SECOND)
     ]
-    assert orjson.loads(str(row.pop("original_headers"))) == [["ce_id", "o1"], ["odd", "\\xff"]]
+    headers = orjson.loads(str(row.pop("original_headers")))
+    assert headers == [["ce_id", "o1"], ["odd", {"base64": "/w=="}], ["none", None]]
     received = row.pop("_received_at")
     assert str(received) == "2026-11-18 11:06:40.000001"
     assert row == {
@@ -78,6 +81,35 @@ def test_every_field_of_a_rejection_comes_back() -> None:
         "_extra": None,
         "__unfit": None,
     }
+
+
+TEXT = st.text(st.characters(codec="utf-8"))
+HEADERS = st.lists(st.tuples(TEXT, st.none() | st.binary() | TEXT.map(str.encode)), max_size=5)
+
+
+@given(HEADERS)
+@example([("odd", b"\xff"), ("odd", b"\\xff"), ("odd", b'{"base64": "/w=="}'), ("odd", b"")])
+def test_headers_come_back_to_the_byte_in_their_order(
+    headers: list[tuple[str, bytes | None]],
+) -> None:
+    (row,) = read(replace(FULL, headers=tuple(headers)))
+    stored = row["original_headers"]
+    assert headers_of(orjson.loads(str(stored)) if stored else None) == tuple(headers)
+
+
+@given(TEXT.filter(lambda text: "\0" not in text))
+def test_a_header_that_is_text_can_be_read_as_it_is(text: str) -> None:
+    (row,) = read(replace(FULL, headers=(("trace", text.encode()),)))
+    assert orjson.loads(str(row["original_headers"])) == [["trace", text]]
+
+
+def test_a_nul_is_not_left_to_the_warehouses_json() -> None:
+    (row,) = read(replace(FULL, headers=(("trace", b"a\0b"),)))
+    assert "\\u0000" not in str(row["original_headers"])
+
+
+def test_headers_of_older_letters_can_still_be_read() -> None:
+    assert headers_of([["ce_id", "o1"], ["odd", "\\xff"]]) == (("ce_id", b"o1"), ("odd", b"\\xff"))
 
 
 def test_what_never_reached_the_log_has_no_coordinates() -> None:
