@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from schemas.errors import SluiceError
+from schemas.errors import SetupError
 from schemas.events import Partition
 
 MEMORY = 10  # the share is taken over this many times the least number of events
@@ -20,7 +20,7 @@ class Verdicts(NamedTuple):
     rejected: npt.NDArray[np.int64]
 
 
-class BreakerOpenError(SluiceError):
+class BreakerOpenError(SetupError):
     """Too many events of these partitions are rejected; nothing of the run was dead-lettered."""
 
     def __init__(self, tripped: Mapping[Partition, str]) -> None:

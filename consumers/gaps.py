@@ -5,12 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from consumers.batching import Batch
-from consumers.loader import STOPPED_SECONDS, LoadPorts, LoadState, give_up
+from consumers.loader import LoadPorts, LoadState, give_up
 from consumers.restore import other_topic
 from schemas.errors import SetupError, TransientError
 from schemas.events import Partition, Run
 
 MARKER = 1  # offsets that the end of a transaction takes
+HOLE = (
+    "find out how long loading stood still and for how long the topic keeps its events; what is "
+    "not in the log any more is lost here, so ask the source for it again"
+)
 QUIET_SECONDS = 60.0  # after a gap that was explained: a compacted topic is full of them
 
 
@@ -87,7 +91,7 @@ def tell_holes(ports: LoadPorts, state: LoadState, gone: Mapping[Partition, str]
         name = f"{partition.topic}/{partition.number}"
         ports.note("log_hole", {"partition": name, "why": why})
         _count_hole(ports, state, partition)
-        give_up(ports, state, [partition], STOPPED_SECONDS)
+        give_up(ports, state, [partition], SetupError(why, where=name, remedy=HOLE))
 
 
 def _count_hole(ports: LoadPorts, state: LoadState, partition: Partition) -> None:

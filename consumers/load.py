@@ -9,7 +9,7 @@ from consumers.breaker import BreakerOpenError
 from consumers.diversion import count_dead, publish_dead
 from consumers.gaps import still_the_topic, tell_holes, without_gaps
 from consumers.load_plan import plan_load
-from consumers.loader import STOPPED_SECONDS, LoadPolicy, LoadPorts, LoadState, give_up
+from consumers.loader import LoadPolicy, LoadPorts, LoadState, give_up
 from consumers.measure import count_committed, tell_state
 from consumers.refusals import load_the_rest
 from consumers.restore import claim_due, restore_some, take_claims
@@ -123,10 +123,10 @@ def _read_stream(ports: LoadPorts, state: LoadState, topic: str, runs: list[Run]
                 publish_dead(ports, judged.rejections)
         except BreakerOpenError as error:
             ports.note("breaker_open", {"topic": topic, "error": str(error)})
-            for partition in error.tripped:
+            for partition, why in error.tripped.items():
                 number = str(partition.number)
                 ports.metrics.gauge("load_breaker_open", 1, stream=topic, partition=number)
-            give_up(ports, state, list(error.tripped), STOPPED_SECONDS)
+                give_up(ports, state, [partition], BreakerOpenError({partition: why}))
             runs = [run for run in runs if run.partition not in error.tripped]
         except (TransientError, SetupError) as error:
             ports.note("read_failed", {"topic": topic, "error": str(error)})
@@ -226,11 +226,13 @@ def _remember(ports: LoadPorts, state: LoadState, plan: LoadPlan) -> dict[Partit
     positions: dict[Partition, int] = {}
     for span in plan.ranges:
         held = state.ownership.held.get(span.partition)
-        if held is None or not state.ownership.owned(span.partition):
+        if held is None:
             continue  # whoever has it now restores the keys from the log
+        held.committed, held.advanced_at = span.after, ports.clock.now()
+        if not state.ownership.owned(span.partition):
+            continue  # what stopped it came later than this; its keys are restored with the claim
         positions[span.partition] = span.after
-        held.failures, held.trouble = 0, ""
-        held.committed = span.after
+        held.failures, held.error = 0, None
         try:
             if held.keys is not None:
                 held.keys.settle(span.after, ports.clock.now())

@@ -8,7 +8,7 @@ from consumers.batching import Batch, FlushPolicy
 from consumers.breaker import Breaker
 from consumers.ownership import Ownership
 from consumers.stream import LoadStream
-from schemas.errors import FencedError, SetupError
+from schemas.errors import FencedError, SetupError, SluiceError
 from schemas.events import LoadPlan, Partition, Record, Rejection, Run
 from schemas.ports import Clock, Lanes, Log, LogReader, Metrics, Publisher, SeenStores
 
@@ -79,7 +79,7 @@ class LoadState:
         )
 
 
-def backoff(error: Exception, failures: int) -> float:
+def backoff(error: SluiceError, failures: int) -> float:
     """Seconds until the next try: the other side's own wish, long for what somebody must mend."""
     if isinstance(error, SetupError):
         return STOPPED_SECONDS
@@ -90,11 +90,11 @@ def backoff(error: Exception, failures: int) -> float:
 
 
 def give_up(
-    ports: LoadPorts, state: LoadState, partitions: Sequence[Partition], error: Exception | float
+    ports: LoadPorts, state: LoadState, partitions: Sequence[Partition], error: SluiceError
 ) -> None:
     """Stop delivery and claim again later; what is already batched of them still loads.
 
-    ``error`` says how long later is: by its class, or in seconds.
+    ``error`` says how long later is, by its class, and what monitors are told meanwhile.
     """
     now = ports.clock.monotonic()
     ports.log.pause(partitions)
@@ -103,6 +103,4 @@ def give_up(
         if held is None:
             continue
         state.restoring.pop(partition, None)
-        wait = error if isinstance(error, float) else backoff(error, held.failures)
-        trouble = str(error) if isinstance(error, SetupError) else ""
-        state.ownership.wait([partition], now + wait, trouble)
+        state.ownership.wait([partition], now + backoff(error, held.failures), error)

@@ -8,9 +8,11 @@ import numpy.typing as npt
 from consumers.batching import Batch
 from consumers.loader import LoadPorts, LoadState
 from consumers.ownership import Held, Phase
+from schemas.errors import SetupError, SluiceError
 from schemas.events import LoadPlan, Partition, Receipt
 from schemas.telemetry import Hop
 
+NOT_CAUGHT_UP = "has not caught up with its log yet"
 FAILURES_MAX = 3  # in a row of a partition, that are no blip any more
 LATENCY_SAMPLES = 20  # of a batch, each standing for as many events
 
@@ -67,43 +69,43 @@ def tell_state(ports: LoadPorts, state: LoadState) -> None:
         _tell_lag(ports, topic, held, min(opened, default=now))
 
 
-def not_taken_up(ports: LoadPorts, state: LoadState) -> str:
-    """What keeps this loader from being up to date with its partitions; empty if nothing does.
+def unready(here: Held) -> SluiceError | str:
+    """Why a partition is not up to date; empty if it is, or if what keeps it may be a blip.
 
-    A partition is taken up once everything is loaded that the log held when its delivery began.
-    What comes later is lag; a failure is a reason again with the third in a row, and at once if
-    only people can mend it.
+    It has caught up once everything is loaded that the log held when its delivery began; what
+    comes later is lag. A failure is a reason with the third in a row, and at once if only people
+    can mend it. It stays one, through all tries, until something loads or nothing is left to.
     """
-    held = state.ownership.held
-    new = [p for p, h in held.items() if h.phase is Phase.OWNED and not h.taken_up]
-    for partition, end in ports.log.ends(new).items():
-        here = held[partition]
-        here.goal = end if here.goal is None else min(here.goal, end)  # less the markers at its end
-        here.taken_up = here.committed >= here.goal
-    for partition, here in sorted(held.items()):
-        if here.trouble:
-            return f"{partition.topic}/{partition.number}: {here.trouble}"
-    waiting = [
-        p
-        for p, h in held.items()
-        if not h.taken_up or (h.phase is not Phase.OWNED and h.failures >= FAILURES_MAX)
-    ]
-    if not waiting:
-        return ""
-    topic, number = min(waiting)
-    return (
-        f"{len(waiting)} of {len(held)} partitions are not taken up yet, such as {topic}/{number}"
-    )
+    if here.error is not None and (
+        isinstance(here.error, SetupError) or here.failures >= FAILURES_MAX
+    ):
+        return here.error
+    return "" if here.taken_up else NOT_CAUGHT_UP
+
+
+def _take_up(here: Held) -> None:
+    """Whether the partition has caught up, and its failures are over."""
+    if here.phase is not Phase.OWNED or here.end is None or here.committed is None:
+        return
+    goal = here.end if here.goal is None else here.goal
+    here.goal = min(goal, here.end)  # less the markers at its end
+    # beyond the end is no place to be: the log is another one, which the next poll tells
+    here.taken_up = here.taken_up or here.goal <= here.committed <= here.end
+    if here.committed == here.end:
+        here.failures, here.error = 0, None
 
 
 def _tell_lag(ports: LoadPorts, topic: str, held: Mapping[Partition, Held], oldest: int) -> None:
     """How far behind: by events for each partition, by age of the oldest batch under way."""
-    owned = {p: h for p, h in held.items() if h.phase is Phase.OWNED}
+    ends = ports.log.ends(list(held))
     behind = 0
-    for partition, end in ports.log.ends(list(owned)).items():
-        lag = max(0, end - owned[partition].committed)
-        behind += lag
+    for partition, here in held.items():
+        here.end = ends.get(partition)
+        _take_up(here)
+        if here.lag is None:
+            continue
+        behind += here.lag
         number = str(partition.number)
-        ports.metrics.gauge("load_lag_events", lag, stream=topic, partition=number)
+        ports.metrics.gauge("load_lag_events", here.lag, stream=topic, partition=number)
     seconds = (ports.clock.now() - oldest) / 1e6 if behind else 0.0
     ports.metrics.gauge("load_lag_seconds", seconds, stream=topic)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from consumers.dedupe import PartitionKeys
+from schemas.errors import SetupError, SluiceError
 from schemas.events import Claim, Partition
 
 
@@ -23,15 +24,24 @@ class Held:
 
     phase: Phase = Phase.WAITING
     retry_at: float = 0.0  # monotonic seconds
-    failures: int = 0  # in a row
-    trouble: str = ""  # of the last one, where only people can mend it; until something loads
+    failures: int = 0  # in a row, until something loads or everything is loaded
+    error: SluiceError | None = None  # of the last one; what only people can mend stays
     claim: Claim | None = None
     topic_id: str | None = None  # of the topic, when it was claimed
     keys: PartitionKeys | None = None
     position: int = 0  # the next offset to be read, once owned
-    committed: int = 0  # the next offset to be loaded, once owned
+    committed: int | None = None  # the next offset to be loaded, as the warehouse last told
+    advanced_at: int | None = None  # microseconds; when we last made that durable
+    end: int | None = None  # where the log ends, as last heard
     goal: int | None = None  # where the log ended when delivery began, once that is known
     taken_up: bool = False  # has once been loaded up to there, by us
+
+    @property
+    def lag(self) -> int | None:
+        """Offsets in the log that are not loaded; None where nobody knows."""
+        if self.end is None or self.committed is None:
+            return None
+        return max(0, self.end - self.committed)
 
 
 @dataclass(slots=True)
@@ -61,7 +71,7 @@ class Ownership:
         held = self.held.get(partition)
         return held is not None and held.phase is Phase.OWNED
 
-    def wait(self, partitions: Collection[Partition], retry_at: float, trouble: str = "") -> None:
+    def wait(self, partitions: Collection[Partition], retry_at: float, error: SluiceError) -> None:
         """Claim these again, from where the warehouse then stands, but not before ``retry_at``."""
         for partition in partitions:
             held = self.held.get(partition)
@@ -72,7 +82,9 @@ class Ownership:
             self.held[partition] = Held(
                 retry_at=retry_at,
                 failures=held.failures + 1,
-                trouble=trouble,
+                error=_worse(held.error, error),
+                committed=held.committed,
+                advanced_at=held.advanced_at,
                 taken_up=held.taken_up,
             )
 
@@ -84,3 +96,9 @@ class Ownership:
     def in_phase(self, phase: Phase) -> list[Partition]:
         """The partitions in a phase."""
         return [p for p, h in self.held.items() if h.phase is phase]
+
+
+def _worse(before: SluiceError | None, now: SluiceError) -> SluiceError:
+    """What to tell: an outage meanwhile mends nothing of what waits for somebody."""
+    waits = isinstance(before, SetupError) and not isinstance(now, SetupError)
+    return before if before is not None and waits else now

@@ -52,7 +52,8 @@ def take_claims(ports: LoadPorts, state: LoadState, answer: Claimed) -> None:
         _refused(ports, state, mine, answer.error)
         return
     for partition in mine:
-        held[partition].claim = answer.claims[partition]
+        claim = answer.claims[partition]
+        held[partition].claim, held[partition].committed = claim, claim.next_offset
         try:
             _require_same_topic(partition, held[partition])
             state.restoring[partition] = _restoring(ports, state, partition)
@@ -149,7 +150,7 @@ def _deliver(ports: LoadPorts, state: LoadState, partition: Partition, here: Hel
         return
     if here.keys is not None:
         here.keys.settle(here.claim.next_offset, ports.clock.now())
-    here.position = here.committed = here.claim.next_offset
+    here.position = here.claim.next_offset
     here.phase = Phase.OWNED
     state.breaker.forget(partition)
     state.refusals.forget(partition)

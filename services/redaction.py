@@ -17,6 +17,7 @@ _TAIL = 4_000  # at the end of what was cut, where there may be half a secret
 ITEMS_MAX = 200  # entries of one collection that are kept
 DEPTH_MAX = 12
 SECRETS_MAX = 500  # that are masked; a token of a command every 30 seconds is 4 hours of them
+LINE_CHARS_MAX = 400  # of one reason among others
 _WORD_MAX = 3  # a secret this short is hidden only where it stands alone
 _FRAGMENT_MIN = 4  # shorter pieces of an encoded secret hide too much else
 _LINE_MIN = 8  # shorter lines of a longer secret hide too much else
@@ -224,6 +225,21 @@ def explained(error: SluiceError) -> dict[str, str]:
     """What, where and remedy of an error, without what is empty."""
     parts = {"what": error.what, "where": error.where, "remedy": error.remedy}
     return {name: text for name, text in parts.items() if text}
+
+
+def in_one_line(what: str, where: str = "", remedy: str = "") -> str:
+    """What, where and remedy as one line, for those who show a list of reasons.
+
+    Secrets are hidden first: half of one that is cut would not be known any more.
+    """
+    place = f"{where}: " if where else ""
+    told = " ".join(HIDDEN.text(f"{place}{what}").split())
+    if len(told) > LINE_CHARS_MAX:
+        told = f"{told[:LINE_CHARS_MAX]}..."
+    if not remedy:
+        return told
+    stop = "" if told.endswith((".", "!", "?")) else "."
+    return f"{told}{stop} What to do: {' '.join(remedy.split())}"
 
 
 def _name(key: object) -> str:

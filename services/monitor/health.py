@@ -8,10 +8,11 @@ from typing import Any
 
 from schemas.errors import SluiceError
 from schemas.ports import Clock
-from services.redaction import explained
+from services.redaction import explained, in_one_line
 
 BEAT_SECONDS_MAX = 60.0
 """A loop that has not turned for this long is stuck; above any poll, load or retry slice."""
+NAMES_MAX = 3  # of the checks that fail for the same reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,19 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The last durable advance of a partition or stream."""
+    """The last durable advance of a partition or stream, or that there was none yet."""
 
-    at: int  # microseconds since the epoch, UTC
+    at: int | None  # microseconds since the epoch, UTC
     monotonic: float  # the same moment, in seconds
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A partition that a process holds: what keeps it from being ready, and how far it is."""
+
+    why: str | SluiceError  # empty: nothing does
+    advanced_at: int | None  # by this process; microseconds since the epoch, UTC
     detail: Mapping[str, Any]
 
 
@@ -48,6 +58,7 @@ class State:
     beats: Mapping[str, Beat] = field(default_factory=dict)
     checks: Mapping[str, Check] = field(default_factory=dict)
     advances: Mapping[str, Advance] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()  # the partitions among them
     stopping: str = ""  # why, while the process drains
 
 
@@ -88,11 +99,7 @@ def ready(state: State) -> Report:
         name: {"ok": check.ok, "since": _iso(check.since), **check.why}
         for name, check in sorted(state.checks.items())
     }
-    reasons = [
-        f"{name}: {check.why.get('what', 'not ok')}"
-        for name, check in sorted(state.checks.items())
-        if not check.ok
-    ]
+    reasons = _reasons(state.checks)
     if not checks:
         reasons.append("nothing has reported yet")
     if state.stopping:
@@ -100,12 +107,30 @@ def ready(state: State) -> Report:
     return Report(not reasons, {"ok": not reasons, "reasons": reasons, "checks": checks})
 
 
+def _reasons(checks: Mapping[str, Check]) -> list[str]:
+    """What, where and remedy of each check that does not hold; once, if it is that of several."""
+    names: dict[str, list[str]] = {}
+    for name, check in sorted(checks.items()):
+        if not check.ok:
+            told = {part: text for part, text in check.why.items() if text != name}
+            names.setdefault(in_one_line(**{"what": "not ok", **told}), []).append(name)
+    return [f"{_some(found)}: {why}" for why, found in names.items()]
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMES_MAX
+    return ", ".join(names[:NAMES_MAX]) + (f" and {more} more" if more > 0 else "")
+
+
 def progress(state: State, now: float) -> Report:
-    """The last durable advance of each partition or stream; never a verdict."""
+    """The last durable advance of each partition or stream; never a verdict.
+
+    A partition that is held and has not advanced since has its entry too, without a time.
+    """
     advances = {
         name: {
-            "at": _iso(advance.at),
-            "age_seconds": round(now - advance.monotonic, 3),
+            "at": None if advance.at is None else _iso(advance.at),
+            "age_seconds": None if advance.at is None else round(now - advance.monotonic, 3),
             "detail": dict(advance.detail),
         }
         for name, advance in sorted(state.advances.items())
@@ -140,20 +165,27 @@ class Health:
 
     def ready(self, name: str, ok: bool, why: str | SluiceError = "") -> None:  # noqa: FBT001 - a report
         """Whether a condition holds, and why not: for errors with what, where and remedy."""
-        told = explained(why) if isinstance(why, SluiceError) else {"what": why} if why else {}
         now = self._clock.now()
         with self._lock:
-            before = self._state.checks.get(name)
-            since = before.since if before is not None and before.ok == ok else now
-            check = Check(ok, told, since)
+            check = _checked(self._state.checks.get(name), ok=ok, why=why, now=now)
             self._state = replace(self._state, checks={**self._state.checks, name: check})
 
-    def drop(self, name: str) -> None:
-        """The condition no longer matters, such as one of a partition that is gone."""
+    def hold(self, partitions: Mapping[str, Standing]) -> None:
+        """These are all partitions that are held now; of others nothing is told any more."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
         with self._lock:
-            checks = {other: it for other, it in self._state.checks.items() if other != name}
-            advances = {other: it for other, it in self._state.advances.items() if other != name}
-            self._state = replace(self._state, checks=checks, advances=advances)
+            before = self._state
+            checks = {n: check for n, check in before.checks.items() if n not in before.held}
+            advances = {n: it for n, it in before.advances.items() if n not in before.held}
+            for name, here in partitions.items():
+                known = before.checks.get(name)
+                checks[name] = _checked(known, ok=not here.why, why=here.why, now=now)
+                last = before.advances.get(name)
+                same = last is not None and last.at == here.advanced_at
+                moment = last.monotonic if last is not None and same else monotonic
+                advances[name] = Advance(here.advanced_at, moment, dict(here.detail))
+            held = frozenset(partitions)
+            self._state = replace(before, checks=checks, advances=advances, held=held)
 
     def advance(self, name: str, detail: Mapping[str, Any]) -> None:
         """Something became durable: ``name`` is a partition or stream, ``detail`` how far it is."""
@@ -174,6 +206,11 @@ class Health:
     def now(self) -> float:
         """Seconds on the clock that :func:`live` and :func:`progress` take."""
         return self._clock.monotonic()
+
+
+def _checked(before: Check | None, *, ok: bool, why: str | SluiceError, now: int) -> Check:
+    told = explained(why) if isinstance(why, SluiceError) else {"what": why} if why else {}
+    return Check(ok, told, before.since if before is not None and before.ok == ok else now)
 
 
 def _iso(microseconds: int) -> str:

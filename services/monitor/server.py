@@ -56,7 +56,14 @@ def routes(health: Health, text: Callable[[], bytes], content_type: str) -> Rout
 
 def _told(report: Report) -> Answer:
     status = HTTPStatus.OK if report.ok else HTTPStatus.SERVICE_UNAVAILABLE
-    return Answer(status, _json(HIDDEN.value(report.body)))
+    return Answer(status, _json({part: _hidden(told) for part, told in report.body.items()}))
+
+
+def _hidden(told: object) -> object:
+    """Without secrets; entry by entry, as of a collection only the first ones are kept."""
+    if isinstance(told, Mapping):
+        return {HIDDEN.text(str(name)): HIDDEN.value(entry) for name, entry in told.items()}
+    return HIDDEN.value(told)
 
 
 def _json(body: Mapping[str, Any]) -> bytes:

@@ -47,11 +47,12 @@ class Watch:
             metrics.gauge("process_beat_age_seconds", now - beat.at, loop=loop)
         for check, held in state.checks.items():
             metrics.gauge("process_check", float(held.ok), check=check)
-        for check, advance in state.advances.items():
+        advanced = {check: it for check, it in state.advances.items() if it.at is not None}
+        for check, advance in advanced.items():
             metrics.gauge("process_advance_age_seconds", now - advance.monotonic, check=check)
         self._forget("loops", frozenset(state.beats))
         self._forget("checks", frozenset(state.checks))
-        self._forget("advances", frozenset(state.advances))
+        self._forget("advances", frozenset(advanced))
 
     def _forget(self, what: str, names: frozenset[str]) -> None:
         """No series of a loop that has ended or a partition that is gone."""

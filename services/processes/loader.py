@@ -1,20 +1,18 @@
 """The loader: moves events from the log into the warehouse."""
 
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
 
 from consumers.load import drain_once, load_once
 from consumers.loader import LoadPorts, LoadState
-from consumers.measure import not_taken_up
+from consumers.measure import unready
 from schemas.errors import SluiceError
 from services.bootstrap import Project
 from services.bootstrap.loader import load_policy, load_ports, load_state
 from services.collector import calm_collector
 from services.exit_codes import ExitCode
-from services.monitor.health import Health
+from services.monitor.health import Health, Standing
 from services.processes.watched import watched
 from services.run import Supervision, run_loop
 
@@ -26,7 +24,7 @@ QUIET = frozenset({"committed", "delivering"})
 def run_loader(project: Project) -> ExitCode:
     """Load until SIGTERM; then finish the batches under way, or leave them to the next."""
     with watched(project, "loader", project.settings.loader.drain_seconds) as here:
-        ports = load_ports(project, noting(here.health))
+        ports = load_ports(project, noted)
         state, policy = load_state(project), load_policy(project)
         under = Supervision(here.health, project.metrics, project.clock, here.stop)
         calm_collector()
@@ -35,7 +33,7 @@ def run_loader(project: Project) -> ExitCode:
 
         def turn() -> None:
             load_once(ports, state, policy)
-            report_partitions(ports, state, here.health, project.clock.monotonic() - began)
+            report_partitions(state, here.health, project.clock.monotonic() - began)
 
         code = run_loop("loader", turn, under)
         if code is ExitCode.OK:
@@ -46,15 +44,21 @@ def run_loader(project: Project) -> ExitCode:
     return code
 
 
-def report_partitions(ports: LoadPorts, state: LoadState, health: Health, seconds: float) -> None:
-    """Readiness by partitions: all that are held are taken up, ``seconds`` after the start.
+def report_partitions(state: LoadState, health: Health, seconds: float) -> None:
+    """What is held ``seconds`` after the start: each partition's readiness and last advance.
 
-    One that the group gives none for so long is a spare, and ready.
+    A loader that the group gives none for so long is a spare, and ready.
     """
-    if state.ownership.held:
-        why = not_taken_up(ports, state)
-    else:
-        why = UNASSIGNED if seconds < SPARE_SECONDS else ""
+    held = state.ownership.held
+    health.hold(
+        {
+            f"{partition.topic}/{partition.number}": Standing(
+                unready(here), here.advanced_at, {"next_offset": here.committed, "lag": here.lag}
+            )
+            for partition, here in held.items()
+        }
+    )
+    why = "" if held or seconds >= SPARE_SECONDS else UNASSIGNED
     told = health.state().checks.get(PARTITIONS)
     if told is None or (told.ok, told.why.get("what", "")) != (not why, why):
         health.ready(PARTITIONS, ok=not why, why=why)
@@ -63,32 +67,20 @@ def report_partitions(ports: LoadPorts, state: LoadState, health: Health, second
 def drain(project: Project, ports: LoadPorts, state: LoadState) -> None:
     """Load what is batched, for as long as a stop may take; the rest is read again."""
     deadline = project.clock.monotonic() + project.settings.loader.drain_seconds
-    with suppress(SluiceError):
+    try:
         while not state.idle and project.clock.monotonic() < deadline:
             drain_once(ports, state)
+    except SluiceError as error:
+        noted("drain_ended", {"error": str(error), "then": "what is batched is read again"})
 
 
-def noting(health: Health) -> "Noted":
-    """What the loader notes, in the log and in its health."""
-    return Noted(health)
+def noted(event: str, fields: Mapping[str, object]) -> None:
+    """What the loader notes, in its log. Fits :data:`consumers.loader.Note`.
 
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """Takes the loader's notes."""
-
-    health: Health
-
-    def __call__(self, event: str, fields: Mapping[str, object]) -> None:
-        """Fits :data:`consumers.loader.Note`."""
-        log = structlog.get_logger("loader")
-        if event in QUIET:
-            log.info(event, **fields)
-        else:
-            log.warning(event, **fields)
-        name = str(fields.get("topic") or fields.get("partition", "")).partition("/")[0]
-        if event == "committed":
-            self.health.advance(name, fields)
-        if name:
-            fine = event in QUIET
-            self.health.ready(name, ok=fine, why="" if fine else str(fields.get("error", event)))
+    Health does not listen: a note tells what happened, not where its partition stands now.
+    """
+    log = structlog.get_logger("loader")
+    if event in QUIET:
+        log.info(event, **fields)
+    else:
+        log.warning(event, **fields)

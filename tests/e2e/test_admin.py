@@ -20,10 +20,10 @@ from schemas.telemetry import METRICS, Kind
 from services.adapters.clock import SystemClock
 from services.adapters.metrics import CONTENT_TYPE, PrometheusMetrics
 from services.monitor import server
-from services.monitor.health import Health
+from services.monitor.health import Health, Standing
 from services.monitor.server import CONNECTIONS_MAX, Admin, routes
 from services.monitor.watch import Watch
-from services.redaction import HIDDEN
+from services.redaction import HIDDEN, ITEMS_MAX, LINE_CHARS_MAX
 from services.run import Stop, Supervision, run_loop
 from tests.support.project import until
 
@@ -85,7 +85,8 @@ def test_a_loop_that_turns_is_live_and_ready_and_says_how_far_it_is(box: Box) ->
     stop = Stop()
 
     def step() -> None:
-        box.health.advance("shop.orders/0", {"next_offset": 17})
+        here = Standing("", SystemClock().now(), {"next_offset": 17, "lag": 0})
+        box.health.hold({"shop.orders/0": here})
         stop.wait(0.01)
 
     around = Supervision(box.health, box.metrics, SystemClock(), stop)
@@ -94,7 +95,8 @@ def test_a_loop_that_turns_is_live_and_ready_and_says_how_far_it_is(box: Box) ->
     box.until("/ready", 200)
     assert box.told("/live")[0] == 200
     status, body = box.told("/progress")
-    assert (status, body["advances"]["shop.orders/0"]["detail"]) == (200, {"next_offset": 17})
+    detail = {"next_offset": 17, "lag": 0}
+    assert (status, body["advances"]["shop.orders/0"]["detail"]) == (200, detail)
     stop.set()
     loop.join()
     stop.close()
@@ -171,6 +173,27 @@ def test_health_never_shows_a_secret(box: Box) -> None:
         box.ask(path)
         assert b"hunter" not in box.body
         assert b"***" in box.body
+
+
+def test_a_secret_is_hidden_before_a_long_reason_is_cut(box: Box) -> None:
+    HIDDEN.hide("hunter2-hunter2")
+    for length in range(LINE_CHARS_MAX - 40, LINE_CHARS_MAX + 5):
+        why = SetupError(f"{'x' * length} hunter2-hunter2", remedy="r" * 10)
+        box.health.ready("load", ok=False, why=why)
+        box.ask("/ready")
+        assert b"hunter" not in box.body
+
+
+def test_every_partition_is_told_however_many_there_are(box: Box) -> None:
+    here = Standing(SetupError("no grant"), 1_000_000, {"next_offset": 1, "lag": 0})
+    names = [f"shop.orders/{n:03}" for n in range(3 * ITEMS_MAX)]
+    box.health.hold(dict.fromkeys(names, here))
+    assert list(box.told("/progress")[1]["advances"]) == names
+    body = box.told("/ready")[1]
+    assert list(body["checks"]) == names
+    assert body["reasons"] == [
+        f"shop.orders/000, shop.orders/001, shop.orders/002 and {len(names) - 3} more: no grant"
+    ]
 
 
 def test_metrics_are_what_prometheus_reads(box: Box) -> None:

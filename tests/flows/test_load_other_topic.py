@@ -2,7 +2,6 @@
 
 import pytest
 
-from consumers.measure import not_taken_up
 from schemas.errors import TransientError
 from schemas.events import Partition
 from tests.support.world import STREAM, World
@@ -41,7 +40,7 @@ def test_a_topic_that_was_made_again_stops_its_partitions_and_names_both_ids(eve
     loader.run(4)
     assert len(world.loaded()) == 5, "offsets of the new topic were taken for the old one's"
     assert world.account.offsets[P0].next_offset == 5
-    told = not_taken_up(loader.ports, loader.state)
+    told = loader.why_unready()
     assert f"topic id {old}" in told
     assert f"has {new}" in told
     assert "another name" in told
@@ -59,7 +58,7 @@ def test_a_running_loader_notices_before_it_loads_any_of_the_other_events() -> N
     loader.run(70)  # and it stays so with the next claim
     assert world.loaded() == [f"o{n}" for n in range(5)]
     assert world.account.offsets[P0].next_offset == 5
-    told = not_taken_up(loader.ports, loader.state)
+    told = loader.why_unready()
     assert f"topic id {old}" in told
     assert "has another" in told
     world.broker.topic_ids[STREAM] = old  # brought back

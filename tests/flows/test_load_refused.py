@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 
 from consumers.loader import REFUSED_IN_A_ROW
-from consumers.measure import not_taken_up
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import SetupError, TransientError
 from schemas.events import Partition
@@ -147,7 +146,7 @@ def test_a_table_that_takes_no_row_any_more_diverts_ten_of_a_quiet_stream() -> N
         world.produce(order(number, amount=LARGE))
         loader.run(3)
     assert published(world) == REFUSED_IN_A_ROW
-    assert "11 events in a row do not fit" in not_taken_up(loader.ports, loader.state)
+    assert "11 events in a row do not fit" in loader.why_unready()
     del world.account.refused[TABLE]  # mended
     loader.run(65)
     assert len(world.loaded()) == 5
@@ -162,7 +161,7 @@ def test_a_table_that_takes_no_row_stops_the_partition_and_diverts_nothing() -> 
     world.produce(*(order(n, amount=LARGE) for n in range(count)))
     loader.run(3)
     assert published(world) == 0
-    told = not_taken_up(loader.ports, loader.state)
+    told = loader.why_unready()
     assert f"refuses {count} of {count} rows: {count} events in a row do not fit" in told
     assert "compare SHOP_ORDERS" in told
     assert world.account.offsets[P0].next_offset == 0
@@ -190,7 +189,7 @@ def test_too_many_refused_rows_stop_the_partition_as_too_many_rejects_do(
     loader.run(3)
     assert published(world) == 0
     assert world.loaded() == []
-    assert words in not_taken_up(loader.ports, loader.state)
+    assert words in loader.why_unready()
 
 
 def test_the_share_is_taken_over_batches_that_were_loaded_whole_too() -> None:
@@ -206,7 +205,7 @@ def test_the_share_is_taken_over_batches_that_were_loaded_whole_too() -> None:
     loader.run(2)
     assert published(world) == 5
     assert len(world.loaded()) == 25
-    assert "of the last 60 events do not fit" in not_taken_up(loader.ports, loader.state)
+    assert "of the last 60 events do not fit" in loader.why_unready()
 
 
 def test_dead_letters_that_their_table_refuses_are_not_made_dead_letters_again() -> None:
@@ -216,7 +215,7 @@ def test_dead_letters_that_their_table_refuses_are_not_made_dead_letters_again()
     world.produce(order(0, amount=-1), order(1, amount=-1), order(2))
     loader.run(4)
     assert published(world) == 2
-    assert "dead letters have no other place" in not_taken_up(loader.ports, loader.state)
+    assert "dead letters have no other place" in loader.why_unready()
     del world.account.refused[DEAD_LETTERS]
     loader.run(65)
     assert world.audit().balanced

@@ -15,6 +15,7 @@ from consumers.books import Books
 from consumers.breaker import Breaker
 from consumers.load import drain_once, load_once
 from consumers.loader import LoadPolicy, LoadPorts, LoadState
+from consumers.measure import unready
 from consumers.stream import LoadStream
 from producers.encode import StreamEncoder
 from schemas.avro import field_types, wire_schema
@@ -286,6 +287,12 @@ class Loader:
         while self.world.clock.monotonic() < end:
             self.turn()
             self.world.clock.sleep(0.05)
+
+    def why_unready(self) -> str:
+        """What keeps its partitions from being ready."""
+        held = sorted(self.state.ownership.held.items())
+        whys = [(partition, unready(here)) for partition, here in held]
+        return "; ".join(f"{p.topic}/{p.number}: {why}" for p, why in whys if why)
 
     def drain(self) -> None:
         """As after SIGTERM."""

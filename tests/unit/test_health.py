@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from schemas.errors import SetupError
 from services.adapters.metrics import MemoryMetrics, PrometheusMetrics
-from services.monitor.health import BEAT_SECONDS_MAX, Health, live, progress, ready
+from services.monitor.health import BEAT_SECONDS_MAX, Health, Standing, live, progress, ready
 from services.monitor.watch import Watch, stacks
 
 
@@ -89,7 +89,7 @@ def test_a_setup_error_is_told_with_what_where_and_remedy(health: Health) -> Non
     health.ready("assigned", ok=True)
     health.ready("load", ok=False, why=SetupError("no grant", where="RAW", remedy="GRANT it"))
     report = ready(health.state())
-    assert report.body["reasons"] == ["load: no grant"]
+    assert report.body["reasons"] == ["load: RAW: no grant. What to do: GRANT it"]
     told = report.body["checks"]["load"]
     assert (told["what"], told["where"], told["remedy"]) == ("no grant", "RAW", "GRANT it")
 
@@ -130,8 +130,55 @@ def test_progress_says_how_far_and_how_long_ago(health: Health, clock: Hands) ->
             },
         }
     }
-    health.drop("shop.orders/0")
-    assert list(progress(health.state(), health.now()).body["advances"]) == ["shop.orders/1"]
+
+
+def held(at: int | None, why: str | SetupError = "", **detail: int) -> Standing:
+    return Standing(why, at, detail)
+
+
+def test_what_is_held_is_told_with_its_last_advance_and_what_is_not_is_not(
+    health: Health, clock: Hands
+) -> None:
+    health.ready("assigned", ok=True)
+    health.advance("books", {})
+    health.hold({"o/0": held(clock.now(), next_offset=17), "o/1": held(None, "late", lag=3)})
+    clock.sleep(90)
+    health.hold({"o/0": held(1_000_000_000, next_offset=17), "o/1": held(None, "late", lag=4)})
+    body = progress(health.state(), health.now()).body["advances"]
+    assert json.loads(json.dumps(body)) == {
+        "books": {"at": "1970-01-01T00:16:40.000Z", "age_seconds": 90.0, "detail": {}},
+        "o/0": {
+            "at": "1970-01-01T00:16:40.000Z",
+            "age_seconds": 90.0,
+            "detail": {"next_offset": 17},
+        },
+        "o/1": {"at": None, "age_seconds": None, "detail": {"lag": 4}},
+    }
+    told = ready(health.state()).body
+    assert told["reasons"] == ["o/1: late"]
+    assert told["checks"]["o/1"]["since"] == "1970-01-01T00:16:40.000Z"
+    health.hold({"o/0": held(clock.now())})
+    assert list(progress(health.state(), health.now()).body["advances"]) == ["books", "o/0"]
+    assert list(ready(health.state()).body["checks"]) == ["assigned", "o/0"]
+    assert ready(health.state()).ok
+    health.hold({})
+    assert list(ready(health.state()).body["checks"]) == ["assigned"]
+
+
+def test_a_reason_that_several_partitions_share_is_told_once(health: Health) -> None:
+    health.ready("assigned", ok=True)
+    error = SetupError("no grant", where="RAW", remedy="GRANT it")
+    health.hold({f"o/{n}": held(None, error) for n in range(5)} | {"o/9": held(None, "late")})
+    assert ready(health.state()).body["reasons"] == [
+        "o/0, o/1, o/2 and 2 more: RAW: no grant. What to do: GRANT it",
+        "o/9: late",
+    ]
+
+
+def test_a_place_that_is_the_checks_own_name_is_not_told_twice(health: Health) -> None:
+    health.ready("assigned", ok=True)
+    health.hold({"o/1": held(None, SetupError("a hole", where="o/1", remedy="fill it"))})
+    assert ready(health.state()).body["reasons"] == ["o/1: a hole. What to do: fill it"]
 
 
 def test_a_state_does_not_change_after_it_was_taken(health: Health) -> None:
@@ -176,7 +223,7 @@ def test_gauges_follow_health_and_forget_what_is_gone(health: Health, clock: Han
     watch = Watch(health, metrics)
     health.beat("load", seconds_max=5)
     health.ready("assigned", ok=True)
-    health.advance("shop.orders/0", {})
+    health.hold({"shop.orders/0": held(clock.now()), "shop.orders/1": held(None)})
     clock.sleep(2)
     watch.tick()
     assert metrics.value("sluice_process_live") == 1
@@ -184,15 +231,16 @@ def test_gauges_follow_health_and_forget_what_is_gone(health: Health, clock: Han
     assert metrics.value("sluice_process_check", check="assigned") == 1
     assert metrics.value("sluice_process_beat_age_seconds", loop="load") == 2
     assert metrics.value("sluice_process_advance_age_seconds", check="shop.orders/0") == 2
+    assert metrics.value("sluice_process_advance_age_seconds", check="shop.orders/1") is None
     clock.sleep(4)
-    health.drop("shop.orders/0")
+    health.hold({})
     watch.tick()
     assert metrics.value("sluice_process_live") == 0
     assert metrics.value("sluice_process_advance_age_seconds", check="shop.orders/0") is None
+    assert metrics.value("sluice_process_check", check="shop.orders/0") is None
     health.end("load")
-    health.drop("assigned")
+    health.stop("SIGTERM")
     watch.tick()
     assert metrics.value("sluice_process_ready") == 0
     assert metrics.value("sluice_process_beat_age_seconds", loop="load") is None
-    assert metrics.value("sluice_process_check", check="assigned") is None
     assert metrics.value("sluice_telemetry_refused_total", reason="unknown") is None
