@@ -29,8 +29,7 @@ __all__ = ["Member", "asked", "board", "keep_up", "roles", "running"]
 BOARD_SECONDS = 1.0
 DRAIN_SECONDS_MAX = 25.0
 READY_SECONDS = 0.5  # between two questions
-READY_TRIES = 20  # then it is said who is not ready; asking goes on
-WAIT_SECONDS = 3600.0
+READY_TRIES = 20  # in a row in vain, then it is said who is not ready; asking goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +115,26 @@ def unready(members: list[Member]) -> dict[Member, str]:
     return found
 
 
-def tell_when_up(members: list[Member], stop: StopFlag) -> None:
-    """Log that everything is up, once it is; before that, who keeps us waiting and why."""
+def tell_readiness(members: list[Member], stop: StopFlag) -> None:
+    """Log that everything is up, once it is; until the stop, who is not ready for long and why.
+
+    One line then, and one when it is ready again; none for a blip.
+    """
     log = structlog.get_logger("up")
-    tries = 0
+    tries = dict.fromkeys((member.role for member in members), 0)  # in vain, in a row
+    up = False
     while not stop.is_set():
         late = unready(members)
-        if not late:
+        for member in members:
+            role, where = member.role, str(member.process.log)
+            before, tries[role] = tries[role], tries[role] + 1 if member in late else 0
+            if tries[role] == READY_TRIES:
+                log.warning("a process is not ready", process=role, reason=late[member], log=where)
+            elif up and before >= READY_TRIES and member not in late:
+                log.info("a process is ready again", process=role)
+        if not late and not up:
+            up = True
             log.info("everything is up", processes=[member.role for member in members])
-            return
-        tries += 1
-        if tries == READY_TRIES:
-            for member, why in late.items():
-                where = str(member.process.log)
-                log.warning("a process is not ready", process=member.role, reason=why, log=where)
         stop.wait(READY_SECONDS)
 
 
@@ -162,8 +167,6 @@ def keep_up(project: Project) -> ExitCode:
                 while not stop.wait(BOARD_SECONDS):
                     live.update(board(members))
         else:
-            tell_when_up(members, stop)
-            while not stop.wait(WAIT_SECONDS):
-                pass
+            tell_readiness(members, stop)
         console.print("draining")
     return ExitCode.OK

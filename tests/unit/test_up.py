@@ -15,7 +15,7 @@ from services.adapters.clock import SystemClock
 from services.cli import running, up
 from services.cli.app import JSON_ASKED, declared
 from services.cli.init import write_project
-from services.cli.up import Member, require_addresses, tell_when_up
+from services.cli.up import Member, require_addresses, tell_readiness
 from services.embedded.process import Process, ProcessSpec
 from services.exit_codes import ExitCode
 from services.monitor.health import Health
@@ -128,7 +128,7 @@ def test_everything_is_up_is_said_once_everything_is_ready(
 ) -> None:
     health.ready("poller", ok=True)
     with capture_logs() as lines:
-        tell_when_up([member(tmp_path, admin.port)], Turns(3))
+        tell_readiness([member(tmp_path, admin.port)], Turns(3))
     assert [(line["event"], line["processes"]) for line in lines] == [
         ("everything is up", ["poller"])
     ]
@@ -140,7 +140,7 @@ def test_a_process_that_is_not_ready_is_named_once_with_its_reason_and_goes_on(
     health.ready("poller", ok=False, why=WHY)
     stop = Turns(3 * up.READY_TRIES)
     with capture_logs() as lines:
-        tell_when_up([member(tmp_path, admin.port)], stop)
+        tell_readiness([member(tmp_path, admin.port)], stop)
     assert stop.is_set()
     (line,) = lines
     assert (line["event"], line["log_level"]) == ("a process is not ready", "warning")
@@ -150,7 +150,7 @@ def test_a_process_that_is_not_ready_is_named_once_with_its_reason_and_goes_on(
 
 def test_a_process_that_does_not_answer_is_named_too(tmp_path: Path) -> None:
     with capture_logs() as lines:
-        tell_when_up([member(tmp_path, free_port())], Turns(up.READY_TRIES))
+        tell_readiness([member(tmp_path, free_port())], Turns(up.READY_TRIES))
     assert [(line["process"], line["reason"]) for line in lines] == [("poller", "no answer")]
 
 
@@ -160,6 +160,38 @@ def test_a_process_that_is_mended_later_is_told_as_well(
     health.ready("poller", ok=False, why=WHY)
     stop = Turns(3 * up.READY_TRIES, health)
     with capture_logs() as lines:
-        tell_when_up([member(tmp_path, admin.port)], stop)
+        tell_readiness([member(tmp_path, admin.port)], stop)
     assert [line["event"] for line in lines] == ["a process is not ready", "everything is up"]
-    assert not stop.is_set()
+
+
+@dataclass
+class Script:
+    """A stop flag that makes the process ready or not, wait by wait, and then is raised."""
+
+    health: Health
+    states: list[bool]
+
+    def is_set(self) -> bool:
+        return not self.states
+
+    def wait(self, seconds: float) -> bool:
+        del seconds
+        self.health.ready("poller", ok=self.states.pop(0), why=WHY)
+        return self.is_set()
+
+
+@pytest.mark.parametrize("tries", [up.READY_TRIES - 1, up.READY_TRIES, 3 * up.READY_TRIES])
+def test_a_process_that_stops_being_ready_later_is_told_and_that_it_is_again(
+    tries: int, tmp_path: Path, admin: Admin, health: Health
+) -> None:
+    health.ready("poller", ok=True)
+    script = Script(health, [True, *[False] * tries, True, True, True])
+    with capture_logs() as lines:
+        tell_readiness([member(tmp_path, admin.port)], script)
+    told = [(line["event"], line.get("reason")) for line in lines]
+    assert told[0] == ("everything is up", None)
+    assert told[1:] == (
+        []
+        if tries < up.READY_TRIES
+        else [("a process is not ready", f"poller: {WHY}"), ("a process is ready again", None)]
+    )
