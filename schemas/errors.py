@@ -12,6 +12,8 @@ from enum import StrEnum
 
 from typing_extensions import override
 
+REMEDY = "\n  What to do: "  # between an error's text and its remedy
+
 
 class Stage(StrEnum):
     """The step at which an event left the path."""
@@ -57,7 +59,7 @@ class SluiceError(Exception):
     @override
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        remedy = f"\n  What to do: {self.remedy}" if self.remedy else ""
+        remedy = f"{REMEDY}{self.remedy}" if self.remedy else ""
         return f"{place}{self.what}{remedy}"
 
 

@@ -15,7 +15,7 @@ from producers.exchange import Bounds
 from producers.limits import WAIT_SECONDS_MAX
 from producers.poll import Plan
 from producers.rest import RestSource, parse_source
-from schemas.errors import FencedError, SetupError, SluiceError, TransientError
+from schemas.errors import REMEDY, FencedError, SetupError, SluiceError, TransientError
 from services.poller.asking import Asker
 from services.poller.ports import PollPorts
 from services.poller.progress import StreamState
@@ -201,8 +201,8 @@ def _state_of(error: SluiceError) -> StreamState:
 def _explained(error: SluiceError, stream: Stream) -> str:
     if isinstance(error, FencedError):
         return (
-            f"another poller has taken {stream.name} over: it is stopped here\n"
-            "  What to do: run one poller a stream, or stop the other one and restart this"
+            f"another poller has taken {stream.name} over: it is stopped here{REMEDY}"
+            "run one poller a stream, or stop the other one and restart this"
         )
     return str(error)
 

@@ -4,6 +4,7 @@ import asyncio
 
 import uvloop
 
+from schemas.errors import REMEDY
 from services.bootstrap import Project
 from services.bootstrap.poller import poll_ports
 from services.collector import calm_collector
@@ -12,6 +13,7 @@ from services.monitor.health import Health
 from services.poller.progress import UNHEALTHY, Board, Progress, StreamState
 from services.poller.run import run as poll
 from services.processes.watched import Watched, beat, watched
+from services.redaction import in_one_line
 from services.run import UNREADY_TRIES
 
 POLLER_LEAVE_SECONDS = 20.0  # an answer and a transaction
@@ -59,6 +61,7 @@ def report_streams(board: Board, health: Health) -> None:
 
 def _why_unready(row: Progress) -> str:
     if row.state in UNHEALTHY or row.failures >= UNREADY_TRIES:
-        return " ".join(row.error.split())
+        what, _, remedy = row.error.partition(REMEDY)
+        return in_one_line(what, remedy=remedy)
     begun = row.pages or row.failures or row.last_success is not None
     return "" if begun else FIRST

@@ -24,7 +24,7 @@ def row(state: StreamState, **more: object) -> Progress:
 def test_a_missing_secret_makes_its_stream_unready_in_one_line() -> None:
     error = "env:BILLING_TOKEN: is not set\n  What to do: set it"
     found = reasons(row(StreamState.SETUP, failures=1, error=error))
-    assert found == [f"{NAME}: env:BILLING_TOKEN: is not set What to do: set it"]
+    assert found == [f"{NAME}: env:BILLING_TOKEN: is not set. What to do: set it"]
 
 
 def test_a_stream_is_not_ready_before_its_first_page_or_turn() -> None:
