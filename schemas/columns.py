@@ -23,6 +23,10 @@ from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
 # pass two records off as one
 SENTINEL = hash("seam").to_bytes(8, "big", signed=True)
 MARKER = SENTINEL + hash("marker").to_bytes(8, "big", signed=True)
+RUN_OUT = bytes(16_384)
+"""Behind the records of a block. The native reader panics, and prints so on standard error, where a
+length leads out of its block; the lengths of damaged records, of one or two bytes mostly, end here
+and are errors."""
 KEY, VALUE = "k", "v"
 _SEAM = "__seam"
 
@@ -92,7 +96,7 @@ class FrameReader:
         """One row a message, in order. Raises MisfitError if one of them is no such record."""
         if not values[0].startswith(self.header):
             raise MisfitError("another schema's header")
-        body = SENTINEL.join(values)[len(self.header) :] + self._seam
+        body = b"".join((SENTINEL.join(values)[len(self.header) :], self._seam, RUN_OUT))
         container = avro.container_block(self._container, len(values), body)
         try:
             frame = pl.read_avro(io.BytesIO(container))

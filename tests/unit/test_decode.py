@@ -110,6 +110,25 @@ def test_what_cannot_be_read_is_named_and_its_neighbours_survive() -> None:
     assert {u.row: u.schema_id for u in found.unreadable}[6] == ID
 
 
+@pytest.mark.parametrize("length", [500, 8_191])
+def test_a_length_beyond_the_message_is_an_error_and_nothing_is_printed(
+    length: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    good, branch = orders(3), b"\x02"  # of the union that a nullable text is
+    damaged = avro.wire_header(ID) + branch + avro.varint(length) + b"x"
+    found = decoder().decode([good[0], damaged, good[2]])
+    assert ids(found) == ["o0", "o2"]
+    assert reasons(found) == [(1, RejectReason.UNDECODABLE)]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_native_reader_that_panics_is_survived() -> None:
+    long = avro.wire_header(ID) + b"\x02" + avro.varint(10_000_000) + b"x"
+    found = decoder().decode([*orders(2), long])
+    assert ids(found) == ["o0", "o1"]
+    assert reasons(found) == [(2, RejectReason.UNDECODABLE)]
+
+
 def test_only_nulls_give_no_rows() -> None:
     found = decoder().decode([None, None])
     assert found.frame.height == 0
