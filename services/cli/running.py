@@ -55,6 +55,7 @@ def with_project(
     if role not in SERVICES:
         answer(role, run)
     logs.configure(role, "info")
+    logs.install_hooks()
     raise typer.Exit(run_command(run))
 
 

@@ -1,6 +1,7 @@
 """The gateway: receives webhooks."""
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 import uvloop
@@ -31,9 +32,12 @@ async def _gateway(project: Project, here: Watched, listener: object) -> None:
     beating = asyncio.create_task(beat(here, "gateway", stop))
     ports = gateway_ports(project)
     keeping = asyncio.create_task(keep_secrets(ports.sources, project.refreshed))
+    keeping.add_done_callback(lambda _: stop.set())  # without it rotated secrets would be refused
     here.health.ready("gateway", ok=True)
     try:
         await serve(ports, project.settings.gateway, listener, stop)  # type: ignore[arg-type] # a socket
     finally:
         keeping.cancel()
         beating.cancel()
+    with suppress(asyncio.CancelledError):
+        await keeping
