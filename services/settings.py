@@ -101,12 +101,8 @@ class Snowflake(Section):
     auth: Literal["key_pair", "oauth", "pat", "password"] = Field(
         default="key_pair", description="How the user proves itself."
     )
-    private_key: SecretName | None = Field(
-        default=None, description="PKCS#8 key in PEM, for key_pair."
-    )
-    private_key_passphrase: SecretName | None = Field(
-        default=None, description="Passphrase of the key."
-    )
+    private_key: SecretName | None = Field(default=None, description="PKCS#8, PEM, for key_pair.")
+    private_key_passphrase: SecretName | None = Field(default=None, description="Its passphrase.")
     token: SecretName | None = Field(default=None, description="Token, for oauth and pat.")
     password: SecretName | None = Field(default=None, description="Password, for password.")
     role: str = Field(default="", description="Role that loads.")

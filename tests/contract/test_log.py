@@ -395,27 +395,3 @@ def test_the_last_value_of_each_key_is_read(backend: Backend) -> None:
     assert backend.read_compacted(topic) == {b"key0": b"18", b"key1": b"19", b"key2": b"17"}
     with pytest.raises(TransientError, match="nowhere"):  # "nothing" would begin anew
         backend.read_compacted("nowhere")
-
-
-def test_a_failure_in_memory_is_raised_once() -> None:
-    backend = MemoryBackend()
-    topic = backend.topic()
-    backend.broker.fail_next("publish", TransientError("planned"))
-    with pytest.raises(TransientError):
-        backend.publisher().publish(records(topic, 1))
-    backend.publisher().publish(records(topic, 1))
-    assert [effect[0] for effect in backend.broker.journal] == ["publish"]
-
-
-def test_a_member_in_memory_that_is_late_loses_everything_and_comes_back() -> None:
-    backend = MemoryBackend()
-    topic = backend.topic(2)
-    backend.publisher().publish(records(topic, 10, keys=4))
-    log = backend.log("g", [topic])
-    late = Member(log)
-    until(lambda: len(late.owned) == 2, late)
-    log.lose_partitions()  # type: ignore[attr-defined] # a MemoryLog
-    polled = late.poll()
-    assert len(polled.revoked) == 2
-    assert not polled.runs
-    until(lambda: len(late.owned) == 2, late)

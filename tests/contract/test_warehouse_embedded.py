@@ -1,6 +1,5 @@
 """The stand-in's behaviours that fakesnow alone does not have: one test each."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +11,8 @@ import pytest
 from schemas.errors import SetupError, TransientError
 from services.adapters.snowflake.connection import connector_major, embedded_arguments
 from services.adapters.snowflake.session import Session
-from services.embedded.warehouse import EmbeddedWarehouse
 from services.settings import Snowflake
-from tests.support.warehouse import DATABASE, Place, inject, shared_server
+from tests.support.warehouse import DATABASE, Place, shared_server
 
 pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket]
 
@@ -382,27 +380,3 @@ def test_a_warehouse_that_hangs_is_given_up(place: Place, sessions: Callable[...
         slow("SELECT 2")
     assert time.monotonic() - began < 10
     assert slow("SELECT 3") == [(3,)]
-
-
-def test_many_sessions_may_log_in_at_once() -> None:
-    wrong: list[BaseException] = []
-
-    def log_in(number: int) -> None:
-        try:
-            each = Sql(f"MANY{number}")
-            each("SELECT 1")
-            each.session.drop(roll_back=False)
-        except BaseException as error:  # noqa: BLE001 - reported below
-            wrong.append(error)
-
-    threads = [threading.Thread(target=log_in, args=(n,)) for n in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
-
-
-def test_faults_are_off_unless_asked_for(tmp_path: Path) -> None:
-    with EmbeddedWarehouse(tmp_path) as server, pytest.raises(AssertionError):
-        inject(server.port, [])

@@ -273,3 +273,19 @@ async def exchange(port: int, *parts: Part, count: int = 1) -> list[Reply]:
     finally:
         writer.close()
     return replies
+
+
+def problem(reply: Reply, status: int, reason: str) -> dict[str, Any]:
+    assert reply.status == status, reply
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.headers["content-length"] == str(len(reply.body))
+    found: dict[str, Any] = reply.json
+    assert found["status"] == status
+    assert found["type"] == f"urn:sluice:refusal:{reason}"
+    assert found["title"]
+    assert found["detail"]
+    return found
+
+
+def signed(body: bytes) -> dict[str, str]:
+    return {"x-signature": signature(body), "content-type": "application/json"}

@@ -1,11 +1,9 @@
 """A run of messages: what is readable, in order, and what is not, by name."""
 
-import datetime as dt
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import orjson
@@ -13,7 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from polars.testing import assert_frame_equal
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from consumers import decode as module
 from consumers.align import UNFIT
@@ -332,77 +330,6 @@ def test_what_parts_the_messages_cannot_be_guessed() -> None:
     }
     assert len(known) == 3
     assert len(SENTINEL) == 8
-
-
-OUT_OF_BOUNDS: list[tuple[str, dict[str, Any], int]] = [
-    ("date", {"type": "int", "logicalType": "date"}, 2**31 - 1),
-    ("date", {"type": "int", "logicalType": "date"}, -(2**31)),
-    ("time", {"type": "long", "logicalType": "time-micros"}, 86_400_000_000),
-    ("time", {"type": "int", "logicalType": "time-millis"}, 2**31 - 1),
-    ("stamp", {"type": "long", "logicalType": "timestamp-micros"}, 2**62),
-    ("stamp", {"type": "long", "logicalType": "timestamp-millis"}, 2**62),
-    ("stamp", {"type": "long", "logicalType": "timestamp-millis"}, -(2**62)),
-    ("stamp", {"type": "long", "logicalType": "local-timestamp-micros"}, -(2**62)),
-]
-
-
-class Times(BaseModel):
-    date: dt.date | None = None
-    time: dt.time | None = None
-    stamp: dt.datetime | None = None
-    inside: list[dt.date] | None = None
-
-
-@pytest.mark.parametrize(("name", "node", "number"), OUT_OF_BOUNDS, ids=range(len(OUT_OF_BOUNDS)))
-def test_an_impossible_date_is_unreadable_and_never_reaches_the_warehouse(
-    name: str, node: dict[str, Any], number: int
-) -> None:
-    contract = Contract(stream="shop.orders", model=Times)
-    schema = {"type": "record", "name": "r", "fields": [{"name": name, "type": node}]}
-    raw = {"type": "record", "name": "r", "fields": [{"name": name, "type": node["type"]}]}
-    values = [message(raw, 8, {name: n}) for n in (0, 1, number, 2, 3, 4)]
-    found = decoder(contract, s8=schema).decode(values)
-    assert reasons(found) == [(2, RejectReason.UNDECODABLE)]
-    assert found.frame[name].null_count() == 0
-    assert len(found.frame.rows()) == 5  # Python can hold them
-
-
-def test_an_impossible_date_in_a_list_is_found_too() -> None:
-    contract = Contract(stream="shop.orders", model=Times)
-    node = {"type": "array", "items": {"type": "int", "logicalType": "date"}}
-    raw_node = {"type": "array", "items": "int"}
-    schema, raw = (
-        {"type": "record", "name": "r", "fields": [{"name": "inside", "type": kind}]}
-        for kind in (node, raw_node)
-    )
-    values = [message(raw, 8, {"inside": dates}) for dates in ([1, 2], [], [3, 2**31 - 1])]
-    found = decoder(contract, s8=schema).decode(values)
-    assert reasons(found) == [(2, RejectReason.UNDECODABLE)]
-
-
-def test_a_decimal_of_more_digits_than_its_type_is_unreadable_or_does_not_fit() -> None:
-    class Event(BaseModel):
-        d: Annotated[Decimal, Field(max_digits=6, decimal_places=2)]
-
-    contract = Contract(stream="shop.orders", model=Event)
-    node = {"type": "bytes", "logicalType": "decimal", "precision": 6, "scale": 2}
-    schema = {"type": "record", "name": "r", "fields": [{"name": "d", "type": node}]}
-    raw = {"type": "record", "name": "r", "fields": [{"name": "d", "type": "bytes"}]}
-    values = [
-        message(raw, 8, {"d": number.to_bytes(20, "big", signed=True)})
-        for number in (65535, -1, 10**6, 999_999, -999_999, 10**30)
-    ]
-    found = decoder(contract, s8=schema).decode(values)
-    assert found.unreadable == []
-    assert found.frame["d"].to_list() == [
-        Decimal("655.35"),
-        Decimal("-0.01"),
-        None,
-        Decimal("9999.99"),
-        Decimal("-9999.99"),
-        None,
-    ]
-    assert found.frame[UNFIT].to_list() == [None, None, "d", None, None, "d"]
 
 
 def test_polars_failing_at_our_own_columns_falls_back_to_records(

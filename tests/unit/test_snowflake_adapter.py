@@ -117,7 +117,7 @@ def test_what_copy_answers_is_read(rows: list[tuple[Any, ...]], copied: Copied) 
         (errors.ProgrammingError, 424242, "42000", SetupError),
         (errors.DatabaseError, 390144, "08001", SetupError),
         (errors.DatabaseError, 390100, "08001", SetupError),
-        (errors.ProgrammingError, 8, "40001", TransientError),
+        (errors.ProgrammingError, 8, "0A000", SetupError),
         (errors.ProgrammingError, 625, "57014", TransientError),
         (errors.ProgrammingError, 603, "XX000", TransientError),
         (errors.ProgrammingError, 390112, "08001", TransientError),
