@@ -33,6 +33,8 @@ class Span:
     first_received: int | None = None  # microseconds
     last_received: int | None = None
     topic_id: str | None = None
+    first_logged: int = 0  # the log's time of its messages, microseconds
+    last_logged: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,8 @@ def _joined(old: Span | None, new: Span) -> Span:
         first_received=_least(old.first_received, new.first_received),
         last_received=_most(old.last_received, new.last_received),
         topic_id=new.topic_id,
+        first_logged=old.first_logged,
+        last_logged=new.last_logged,
     )
 
 

@@ -145,8 +145,14 @@ def _grow(ports: LoadPorts, state: LoadState, runs: Sequence[Run], judged: Judge
         held = state.ownership.held[run.partition]
         epoch = held.claim.epoch if held.claim is not None else 0
         size = sum(map(len, filter(None, run.values)))
+        first, last = (int(run.timestamps[at]) * 1000 for at in (0, -1))
+        if not state.batched(run.partition):
+            held.oldest = first
         spans[run.partition] = Span(
-            held.position, run.next_offset, epoch, size, topic_id=held.topic_id
+            *(held.position, run.next_offset, epoch, size),
+            topic_id=held.topic_id,
+            first_logged=first,
+            last_logged=last,
         )
         held.position = run.next_offset
     if topic not in state.open:
@@ -204,7 +210,7 @@ def _settle(ports: LoadPorts, state: LoadState, answer: Receipt) -> None:
         return
     if not plan.refused:
         state.refusals.passed({span.partition: span.loaded for span in plan.ranges})
-    positions = _remember(ports, state, plan)
+    positions = _remember(ports, state, plan, batch)
     ports.log.commit(positions)
     ports.note(
         "committed",
@@ -221,8 +227,11 @@ def _settle(ports: LoadPorts, state: LoadState, answer: Receipt) -> None:
     count_committed(ports, batch, plan, receipt)
 
 
-def _remember(ports: LoadPorts, state: LoadState, plan: LoadPlan) -> dict[Partition, int]:
+def _remember(
+    ports: LoadPorts, state: LoadState, plan: LoadPlan, batch: Batch
+) -> dict[Partition, int]:
     """The keys of a committed batch are durable now; how far each partition is that is ours."""
+    growing = state.open[plan.topic].spans if plan.topic in state.open else {}
     positions: dict[Partition, int] = {}
     for span in plan.ranges:
         held = state.ownership.held.get(span.partition)
@@ -233,6 +242,9 @@ def _remember(ports: LoadPorts, state: LoadState, plan: LoadPlan) -> dict[Partit
             continue  # what stopped it came later than this; its keys are restored with the claim
         positions[span.partition] = span.after
         held.failures, held.error = 0, None
+        grown = growing.get(span.partition)  # if none, what comes is no older than what went
+        last = batch.spans[span.partition].last_logged
+        held.oldest = grown.first_logged if grown is not None else last
         try:
             if held.keys is not None:
                 held.keys.settle(span.after, ports.clock.now())

@@ -65,8 +65,7 @@ def tell_state(ports: LoadPorts, state: LoadState) -> None:
         ports.metrics.gauge("load_batch_open_seconds", age, stream=topic)
         keys = sum(h.keys.remembered + h.keys.pending for h in held.values() if h.keys is not None)
         ports.metrics.gauge("load_dedupe_keys", keys, stream=topic)
-        opened = [b.opened_at for b in (batch, loading and loading[1]) if b]
-        _tell_lag(ports, topic, held, min(opened, default=now))
+        _tell_lag(ports, topic, held)
 
 
 def unready(here: Held) -> SluiceError | str:
@@ -95,17 +94,24 @@ def _take_up(here: Held) -> None:
         here.failures, here.error = 0, None
 
 
-def _tell_lag(ports: LoadPorts, topic: str, held: Mapping[Partition, Held], oldest: int) -> None:
-    """How far behind: by events for each partition, by age of the oldest batch under way."""
+def _tell_lag(ports: LoadPorts, topic: str, held: Mapping[Partition, Held]) -> None:
+    """How far behind: by events for each partition, by age of the first that is not loaded.
+
+    Of all that are held, those that wait above all: their messages are not even read. Where none
+    of a partition was ever read here, its age counts from now on.
+    """
+    now = ports.clock.now()
     ends = ports.log.ends(list(held))
-    behind = 0
     for partition, here in held.items():
         here.end = ends.get(partition)
         _take_up(here)
-        if here.lag is None:
-            continue
-        behind += here.lag
-        number = str(partition.number)
-        ports.metrics.gauge("load_lag_events", here.lag, stream=topic, partition=number)
-    seconds = (ports.clock.now() - oldest) / 1e6 if behind else 0.0
-    ports.metrics.gauge("load_lag_seconds", seconds, stream=topic)
+        lag = here.lag
+        if lag is not None:
+            number = str(partition.number)
+            ports.metrics.gauge("load_lag_events", lag, stream=topic, partition=number)
+        if lag == 0:
+            here.oldest = None
+        elif here.oldest is None and (lag is not None or here.committed is None):
+            here.oldest = now
+    ages = [(now - here.oldest) / 1e6 for here in held.values() if here.oldest is not None]
+    ports.metrics.gauge("load_lag_seconds", max(0.0, *ages, 0.0), stream=topic)

@@ -35,6 +35,7 @@ class Held:
     end: int | None = None  # where the log ends, as last heard
     goal: int | None = None  # where the log ended when delivery began, once that is known
     taken_up: bool = False  # has once been loaded up to there, by us
+    oldest: int | None = None  # the log's time of the first message not loaded; microseconds
 
     @property
     def lag(self) -> int | None:
@@ -86,6 +87,7 @@ class Ownership:
                 committed=held.committed,
                 advanced_at=held.advanced_at,
                 taken_up=held.taken_up,
+                oldest=held.oldest,
             )
 
     def due(self, now: float) -> list[Partition]:

@@ -205,7 +205,10 @@ LOADER = (
     ),
     _gauge("load_lag_events", "events", "Log end minus what is committed.", "stream", "partition"),
     _gauge(
-        "load_lag_seconds", "seconds", "Age of the oldest uncommitted event; 0 without.", "stream"
+        "load_lag_seconds",
+        "seconds",
+        "Age in the log of the oldest message not loaded; 0 without.",
+        "stream",
     ),
     _gauge("load_memory_bytes", "bytes", "Bytes of messages held in batches.", "stream"),
     _gauge("load_batch_open_seconds", "seconds", "Age of the open batch; 0 without.", "stream"),
