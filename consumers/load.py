@@ -10,7 +10,7 @@ from consumers.diversion import count_dead, publish_dead
 from consumers.gaps import still_the_topic, tell_holes, without_gaps
 from consumers.load_plan import plan_load
 from consumers.loader import LoadPolicy, LoadPorts, LoadState, give_up
-from consumers.measure import count_committed, tell_state
+from consumers.measure import count_committed, forget_gauges, tell_state
 from consumers.refusals import load_the_rest
 from consumers.restore import claim_due, restore_some, take_claims
 from consumers.stream import Judged
@@ -84,6 +84,7 @@ def _change_owners(ports: LoadPorts, state: LoadState, polled: Polled) -> None:
         state.ownership.revoke(polled.revoked)
         for partition in polled.revoked:
             state.restoring.pop(partition, None)
+            forget_gauges(ports, partition)
         for topic, batch in list(state.open.items()):
             _replace_open(state, topic, batch.without(polled.revoked))
     state.ownership.assign(polled.assigned)

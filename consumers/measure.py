@@ -68,6 +68,13 @@ def tell_state(ports: LoadPorts, state: LoadState) -> None:
         _tell_lag(ports, topic, held)
 
 
+def forget_gauges(ports: LoadPorts, partition: Partition) -> None:
+    """What was said of a partition that is someone else's now, who says it from here on."""
+    gauge, stream, number = ports.metrics.gauge, partition.topic, str(partition.number)
+    gauge("load_lag_events", float("nan"), stream=stream, partition=number)
+    gauge("load_breaker_open", float("nan"), stream=stream, partition=number)
+
+
 def unready(here: Held) -> SluiceError | str:
     """Why a partition is not up to date; empty if it is, or if what keeps it may be a blip.
 

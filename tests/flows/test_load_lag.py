@@ -1,5 +1,7 @@
 """How far behind a loader says that it is, by the gauge that the alerts ask."""
 
+import math
+
 from schemas.errors import SetupError
 from services.adapters.memory_warehouse import Step, WarehouseFault
 from tests.support.world import STREAM, World
@@ -48,4 +50,24 @@ def test_the_lag_of_a_loader_that_is_behind_is_that_of_the_log_and_not_of_its_ba
     assert 3600 <= lag(world) <= 3602
     loader.run(3)
     assert lag(world) == 0
+    assert world.audit().balanced
+
+
+def test_what_was_said_of_a_partition_goes_with_it() -> None:
+    """Or the alert of a breaker that is closed elsewhere stays until a restart."""
+    world = World(partitions=1, breaker=(0.5, 2, 1000))
+    first = world.loader()
+    first.run(1)
+    world.produce(*({"order_id": f"o{n}", "amount": -1} for n in range(4)))
+    first.run(1)
+    names = ("load_breaker_open", "load_lag_events")
+    for name in names:
+        assert world.metrics.last(name, stream=STREAM, partition="0") in {1, 4}
+    first.log.lose_partitions()
+    first.turn()
+    for name in names:
+        calls = [
+            c for c in world.metrics.calls if c.name == name and ("stream", STREAM) in c.labels
+        ]
+        assert any(math.isnan(call.value) for call in calls), name
     assert world.audit().balanced
