@@ -115,7 +115,7 @@ def test_a_doubled_row_of_one_partition_holds_no_other_up() -> None:
     loader = world.loader()
     warehouse = Doubled(world.account)
     warehouse.doubled = frozenset({P1})
-    object.__setattr__(loader.ports, "lanes", InlineLanes(warehouse))
+    object.__setattr__(loader.ports, "lanes", InlineLanes(warehouse, world.journal))
     loader.run(5)
     assert warehouse.asked == 2  # and again without it, not one by one
     assert settled(world, P0) == world.broker.logs[P0].after > 0
