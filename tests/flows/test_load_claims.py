@@ -120,8 +120,8 @@ def test_a_doubled_row_of_one_partition_holds_no_other_up() -> None:
     assert warehouse.asked == 2  # and again without it, not one by one
     assert settled(world, P0) == world.broker.logs[P0].after > 0
     assert world.account.table("SLUICE_DEAD_LETTERS").height > 0
-    assert loader.state.ownership.held[P1].trouble  # only people can mend it
-    assert not loader.state.ownership.held[P0].trouble
+    assert unready(loader.state.ownership.held[P1])  # only people can mend it
+    assert unready(loader.state.ownership.held[P0]) == ""
     warehouse.doubled = frozenset()
     loader.run(70)
     assert len(world.loaded()) == 20
