@@ -9,6 +9,7 @@ from producers.answer_errors import Cause, refused, told
 from producers.content import content_id
 from producers.cursors import CursorValue, Run, State, is_time, kind_of, later, parse
 from producers.exchange import Request, Response, at
+from producers.keys import long_key
 from producers.limits import http_date
 from producers.pagers import Page, Span, Step, Turn
 from producers.pages import Body, Found, UnreadableError, read_body
@@ -268,7 +269,8 @@ def _unfit(found: Found) -> tuple[RejectReason, str] | None:
         return RejectReason.NOT_AN_OBJECT, what
     if found.depth > DEPTH_MAX:
         return RejectReason.TOO_DEEP, f"{found.depth} levels, {DEPTH_MAX} is the most"
-    return None
+    key = long_key(found.value, found.raw)
+    return None if key is None else (RejectReason.OVERSIZED, key)
 
 
 def _naming(plan: Plan) -> Callable[[Mapping[str, Any]], str | None]:

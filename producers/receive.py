@@ -9,6 +9,7 @@ import orjson
 from producers import split
 from producers.encode import Encoder
 from producers.fitting import fitting
+from producers.keys import long_key
 from producers.refusal import Refusal, RefusalReason
 from producers.webhook import Answer, WebhookSource
 from schemas import exact_json, identity
@@ -241,9 +242,11 @@ def _piece(raw: bytes, limits: Limits) -> _Piece:
     # the bytes give upper bounds, which nearly always do
     deep = raw.count(b"{") + raw.count(b"[") > limits.depth_max
     wide = len(raw) > _KEY_BYTES_MIN * limits.keys_max and raw.count(b":") > limits.keys_max
-    if deep or wide:
-        return _Piece(raw, value, _excess(value, limits))
-    return _Piece(raw, value, None)
+    fault = _excess(value, limits) if deep or wide else None
+    key = long_key(value, raw) if fault is None else None
+    if key is not None:
+        fault = Violation("$", RejectReason.OVERSIZED, key)
+    return _Piece(raw, value, fault)
 
 
 def _kind(value: object) -> str:

@@ -32,7 +32,7 @@ class RejectReason(StrEnum):
     TOO_DEEP = "too_deep"  # nested deeper than the gateway's limit
     TOO_MANY_KEYS = "too_many_keys"  # more keys than the gateway's limit
     WRONG_TYPE = "wrong_type"  # a value that cannot become its field's type
-    OVERSIZED = "oversized"  # larger than the log or the column takes
+    OVERSIZED = "oversized"  # larger than the log, the column or a limit on one key takes
     NO_STREAM = "no_stream"  # the source names a stream that does not exist
     PLUGIN_FAILED = "plugin_failed"  # a source plug-in raised on this payload
     NULL_VALUE = "null_value"  # a message without a value

@@ -194,6 +194,20 @@ def test_absurd_depth_is_a_dead_letter_too(depth: int) -> None:
     assert (received.ids[0], reasons(received)) == ("a", [RejectReason.TOO_DEEP])
 
 
+def test_a_key_that_would_be_in_a_thousand_errors_is_a_dead_letter() -> None:
+    """A validator names the whole path of each: with a long key they would fill the memory."""
+    wrong = b",".join([b"-1"] * 5_000)
+    body = b'{"id":"a","counts":{"' + b"k" * 20_000 + b'":[' + wrong + b"]}}"
+    received = taken(b"[" + body + b',{"id":"b","m":[{"' + b"k" * 1_000 + b'":1}]}]')
+    assert reasons(received) == [RejectReason.OVERSIZED]
+    assert "20000 characters" in received.rejections[0].violations[0].detail
+    assert received.rejections[0].value == body
+    assert received.ids[1] == "b"
+    assert reasons(taken(b'{"id":"c","m":[[{"' + b"k" * 16_400 + b'":1}]]}')) == [
+        RejectReason.OVERSIZED
+    ]
+
+
 def test_streams_and_ids_come_from_the_record() -> None:
     shop = source(stream="shop.{/kind}", event_id="{/id}")
     body = b'[{"id":1,"kind":"users"},{"id":2,"kind":"Orders"},{"id":3,"kind":"users"}]'
