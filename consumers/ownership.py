@@ -95,10 +95,6 @@ class Ownership:
         waiting = [(h.retry_at, p) for p, h in self.held.items() if h.phase is Phase.WAITING]
         return [partition for retry_at, partition in sorted(waiting) if retry_at <= now]
 
-    def in_phase(self, phase: Phase) -> list[Partition]:
-        """The partitions in a phase."""
-        return [p for p, h in self.held.items() if h.phase is phase]
-
 
 def _worse(before: SluiceError | None, now: SluiceError) -> SluiceError:
     """What to tell: an outage meanwhile mends nothing of what waits for somebody."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Literal
 
 PREFIX = "sluice_"
 SERIES_MAX = 2_000  # label combinations of one metric; more are refused, not kept
@@ -298,8 +298,3 @@ def known(name: str, kind: Kind, labels: Collection[str]) -> Metric:
             f"metric {name!r} has the labels {sorted(metric.labels)}, got {sorted(labels)}"
         )
     return metric
-
-
-def all_labels() -> tuple[Label, ...]:
-    """The label names of :data:`Label`, in order."""
-    return get_args(Label)

@@ -199,24 +199,6 @@ def pages() -> dict[Path, str]:
     }
 
 
-def stale(root: Path) -> list[Path]:
-    """The generated files below ``root`` that are missing or differ from the code."""
-    return [
-        path
-        for path, text in pages().items()
-        if not (root / path).is_file() or (root / path).read_text() != text
-    ]
-
-
-def write(root: Path) -> list[Path]:
-    """Bring the generated files up to date; those that changed."""
-    changed = stale(root)
-    for path in changed:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(pages()[path])
-    return changed
-
-
 def grid(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
     """A Markdown table."""
     lines = [head, ("---",) * len(head), *(tuple(row) for row in rows)]

@@ -8,7 +8,6 @@
 What is wrong with data is a verdict and never comes here.
 """
 
-import asyncio
 import math
 import os
 import random
@@ -119,18 +118,6 @@ class Stop:
             poll.register(self._reader, select.POLLIN)
             poll.poll(math.ceil(seconds * 1000))
         return self._set
-
-    def event(self) -> asyncio.Event:
-        """The same for the running asyncio loop: an event that is set with the stop."""
-        event = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def raised() -> None:
-            loop.remove_reader(self._reader)
-            event.set()
-
-        loop.add_reader(self._reader, raised)
-        return event
 
     def close(self) -> None:
         """Give the pipe back; nobody may wait any more."""

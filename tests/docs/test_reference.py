@@ -12,7 +12,7 @@ import pytest
 from schemas.errors import RejectReason, SetupError, Stage
 from schemas.telemetry import METRICS, Hop
 from services import docs
-from services.cli.docs import pages
+from services.cli.docs import pages, stale, write
 from services.exit_codes import ExitCode
 from services.settings import (
     Admin,
@@ -92,20 +92,20 @@ def reference(root: Path) -> Settings:
     )
 
 
-@pytest.mark.parametrize("path", docs.pages(), ids=str)
+@pytest.mark.parametrize("path", pages(), ids=str)
 def test_a_generated_file_is_current(path: Path) -> None:
-    assert path not in docs.stale(ROOT), "run `sluice docs`"
+    assert path not in stale(ROOT), "run `sluice docs`"
 
 
 def test_a_page_that_was_edited_or_lost_is_stale_until_it_is_written_again(tmp_path: Path) -> None:
-    assert docs.write(tmp_path) == list(docs.pages())
+    assert write(tmp_path) == list(pages())
     page = Path("docs/reference/metrics.md")
     (tmp_path / page).write_text("edited")
     (tmp_path / "docs/config/reference.toml").unlink()
     mended = [page, Path("docs/config/reference.toml")]
-    assert docs.stale(tmp_path) == mended
-    assert docs.write(tmp_path) == mended
-    assert docs.write(tmp_path) == []
+    assert stale(tmp_path) == mended
+    assert write(tmp_path) == mended
+    assert write(tmp_path) == []
 
 
 def test_the_minimal_file_is_exactly_these_settings(tmp_path: Path) -> None:

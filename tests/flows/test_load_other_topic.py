@@ -44,7 +44,7 @@ def test_a_topic_that_was_made_again_stops_its_partitions_and_names_both_ids(eve
     assert f"topic id {old}" in told
     assert f"has {new}" in told
     assert "another name" in told
-    assert P0 not in loader.state.ownership.in_phase(loader.state.ownership.held[P0].phase.OWNED)
+    assert not loader.state.ownership.owned(P0)
 
 
 def test_a_running_loader_notices_before_it_loads_any_of_the_other_events() -> None:

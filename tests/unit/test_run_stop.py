@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from services.adapters.clock import SystemClock
-from services.monitor.beats import keep_beating
 from services.monitor.health import Health, live
+from services.processes.watched import Watched, beat
 from services.run import Stop, stop_on_signals
 
 ROOT = Path(__file__).parents[2]
@@ -51,26 +51,23 @@ def test_a_wait_ends_by_itself(stop: Stop) -> None:
     assert not stop.wait(-1)
 
 
-def test_a_stop_is_an_event_for_asyncio_and_a_blocked_loop_misses_its_beat(stop: Stop) -> None:
+def test_an_event_loop_that_turns_beats_and_hears_of_the_stop(stop: Stop) -> None:
     health = Health(SystemClock())
 
     async def main() -> None:
-        beating = asyncio.create_task(keep_beating(health, "gateway", 0.01, seconds_max=0.2))
-        event = stop.event()
-        await asyncio.sleep(0.3)
+        heard = asyncio.Event()
+        beating = asyncio.create_task(beat(Watched(health, stop), "gateway", heard))
+        await asyncio.sleep(0)
+        assert "gateway" in health.state().beats
         assert live(health.state(), health.now()).ok
-        assert not event.is_set()
-        time.sleep(0.3)  # noqa: ASYNC251 - the mistake that must be seen
-        assert not live(health.state(), health.now()).ok
+        assert not heard.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait_for(event.wait(), 10)
+        await asyncio.wait_for(heard.wait(), 10)
         beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
 
     with stop_on_signals(stop):
         asyncio.run(main())
     assert stop.reason == "SIGTERM"
-    assert dict(health.state().beats) == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
