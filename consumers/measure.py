@@ -52,8 +52,10 @@ def _observe(
 def tell_state(ports: LoadPorts, state: LoadState) -> None:
     """The gauges of everything held now. Asks nobody: costs no time of the log or warehouse."""
     now = ports.clock.now()
-    for topic in state.streams:
-        held = {p: h for p, h in state.ownership.held.items() if p.topic == topic}
+    by_topic: dict[str, dict[Partition, Held]] = {topic: {} for topic in state.streams}
+    for partition, here in state.ownership.held.items():
+        by_topic[partition.topic][partition] = here
+    for topic, held in by_topic.items():
         batch, loading = state.open.get(topic), state.loading.get(topic)
         waiting = sum(h.phase is not Phase.OWNED for h in held.values())
         paused = len(held) if topic in state.paused else waiting
