@@ -16,8 +16,8 @@ from schemas.table import create_table
 from services.adapters.clock import SystemClock
 from services.adapters.snowflake import SnowflakeWarehouse
 from services.bootstrap import Project
-from services.cli import app as cli
-from services.cli import dead
+from services.cli import dead, running
+from services.cli.app import declared
 from services.cli.init import write_project
 from services.embedded.stack import Endpoints
 from services.settings import load
@@ -60,13 +60,13 @@ def project(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pr
     def opened(_: Path) -> Iterator[Project]:
         yield project
 
-    monkeypatch.setattr(cli, "open_project", opened)
+    monkeypatch.setattr(running, "open_project", opened)
     return project
 
 
 def counted(project: Project, *options: str) -> str:
     command = ["dead", "count", "-C", str(project.settings.root), *options]
-    done = CliRunner().invoke(cli.declared(), command)
+    done = CliRunner().invoke(declared(), command)
     assert done.exit_code == 0, done.output
     return done.stdout
 
