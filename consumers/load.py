@@ -20,6 +20,7 @@ from schemas.errors import (
     TransientError,
 )
 from schemas.events import (
+    REPORTS,
     Claimed,
     LoadPlan,
     Partition,
@@ -28,8 +29,6 @@ from schemas.events import (
     Record,
     Run,
 )
-
-REPORTS = "sluice.batches"
 
 
 def load_once(ports: LoadPorts, state: LoadState, policy: LoadPolicy) -> None:

@@ -17,6 +17,10 @@ Headers = Mapping[str, str]
 RecordHeaders = tuple[tuple[str, bytes], ...]
 OriginalHeaders = tuple[tuple[str, bytes | None], ...]
 """Headers as any producer may write them: a null value is not an empty one."""
+REPORTS = "sluice.batches"
+"""The topic of what each batch loaded."""
+CURSORS_TOPIC = "sluice.cursors"
+"""The topic of polled streams' cursors: compacted, one key a stream."""
 
 
 class Partition(NamedTuple):

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from consumers import ledger
-from consumers.load import REPORTS
 from schemas import dead_letters, table
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.dead_letters import SUBJECT
+from schemas.events import CURSORS_TOPIC, REPORTS
 from schemas.ports import Warehouse
 from services.adapters.kafka import KafkaAdmin, TopicSpec
-from services.poller.ports import CURSORS_TOPIC
 from services.settings import Kafka
 from services.table_columns import BY_HAND, columns_there, misfits
 

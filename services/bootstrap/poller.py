@@ -1,11 +1,12 @@
 """The poller's ports."""
 
+from schemas.events import CURSORS_TOPIC
 from services.adapters.http import open_http
 from services.adapters.kafka import KafkaTransactions, read_compacted
 from services.adapters.kafka.clients import message_bytes_max
 from services.adapters.refresh_tokens import FileRefreshTokens
 from services.bootstrap.project import Project
-from services.poller.ports import CURSORS_TOPIC, PollPorts
+from services.poller.ports import PollPorts
 
 
 def poll_ports(project: Project) -> PollPorts:

@@ -11,9 +11,6 @@ from schemas.events import Record, Rejection
 from schemas.ports import Clock, Metrics, Transactions
 from services.poller.progress import Board
 
-CURSORS_TOPIC = "sluice.cursors"
-"""Compacted; one key a stream."""
-
 
 def cursor_key(source: str, stream: str) -> bytes:
     """The key of a stream's cursor record."""

@@ -13,10 +13,10 @@ from producers.fitting import fitting
 from producers.poll import Fetch, Plan, Publish, poll
 from schemas.dead_letters import without_bytes
 from schemas.errors import SetupError, SluiceError
-from schemas.events import Record, Rejection
+from schemas.events import CURSORS_TOPIC, Record, Rejection
 from schemas.ports import Transactions
 from services.poller.asking import Asker, Call
-from services.poller.ports import CURSORS_TOPIC, PollPorts, cursor_key
+from services.poller.ports import PollPorts, cursor_key
 from services.poller.progress import Progress
 
 STOP_SECONDS_MAX = 10.0  # that an answer may still take after the stop

@@ -18,7 +18,6 @@ from pydantic import BaseModel, Field, JsonValue, create_model
 from typer.main import get_command
 
 from consumers import ledger
-from consumers.load import REPORTS
 from producers.auth import Auth
 from producers.cursors import Run, State, dump_state
 from producers.pagers import Span, pagers
@@ -27,6 +26,7 @@ from schemas import avro, table
 from schemas.columns import dtype_of
 from schemas.contract import Contract, Raw
 from schemas.dead_letters import dead_contract
+from schemas.events import REPORTS
 from schemas.telemetry import METRICS
 from services import apply, docs
 from services.cli.app import declared

@@ -9,8 +9,7 @@ import pytest
 
 from producers.cursors import load_state
 from schemas.errors import FencedError, SetupError, TransientError
-from schemas.events import Record
-from services.poller.ports import CURSORS_TOPIC
+from schemas.events import CURSORS_TOPIC, Record
 from services.poller.run import plans_of
 from services.settings import Settings
 from tests.support.api import Api, Call, Reply, page, serving

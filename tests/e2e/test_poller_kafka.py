@@ -19,7 +19,7 @@ import pytest
 from producers.cursors import load_state
 from schemas import avro
 from schemas.errors import FencedError
-from schemas.events import Record
+from schemas.events import CURSORS_TOPIC, Record
 from services.adapters.kafka import (
     KafkaAdmin,
     KafkaLogReader,
@@ -28,7 +28,6 @@ from services.adapters.kafka import (
     read_compacted,
 )
 from services.embedded.kafka import EmbeddedKafka
-from services.poller.ports import CURSORS_TOPIC
 from services.poller.run import run
 from tests.support.api import Api, Call, Reply, page, serving
 from tests.support.poller_process import CONTRACT, STREAM, ports

@@ -15,7 +15,7 @@ from producers.exchange import Request, Response
 from schemas import avro
 from schemas.contract import Contract
 from schemas.dead_letters import DeadLetterWriter, dead_contract
-from services.poller.ports import CURSORS_TOPIC
+from schemas.events import CURSORS_TOPIC
 from services.poller.run import run
 from tests.support.polling import MemoryLog, answered, ports_of, settings_of
 from tests.support.virtual import LoopClock, MemoryApi, run_virtually

@@ -9,11 +9,12 @@ from pydantic import BaseModel
 from producers.encode import StreamEncoder
 from schemas.contract import Contract
 from schemas.dead_letters import DeadLetterWriter
+from schemas.events import CURSORS_TOPIC
 from services.adapters.clock import SystemClock
 from services.adapters.http import open_http
 from services.adapters.kafka import KafkaTransactions, read_compacted
 from services.adapters.metrics import PrometheusMetrics
-from services.poller.ports import CURSORS_TOPIC, PollPorts
+from services.poller.ports import PollPorts
 from services.poller.run import run
 from tests.support.polling import MemoryRefreshTokens, settings_of
 

@@ -16,12 +16,12 @@ from producers.poll import Fetch, Plan, Publish, poll
 from producers.rest import parse_source
 from schemas.contract import Contract
 from schemas.errors import FencedError
-from schemas.events import Incoming, Record, Rejection
+from schemas.events import CURSORS_TOPIC, Incoming, Record, Rejection
 from schemas.ports import Clock, Transactions
 from services.adapters.clock import SystemClock
 from services.adapters.http import open_http
 from services.adapters.metrics import MemoryMetrics
-from services.poller.ports import CURSORS_TOPIC, Http, PollPorts, RefreshTokens
+from services.poller.ports import Http, PollPorts, RefreshTokens
 from services.settings import Poller, Settings
 
 NOW = 1_700_000_000_000_000

@@ -49,7 +49,7 @@ def test_a_rejection_carries_all_that_a_repair_needs() -> None:
     (found,) = judged.rejections
     assert found.value == value
     assert found.key == b"k1"
-    assert found.headers == (("ce_id", b"o1"), ("empty", b""), ("text", "é".encode()))
+    assert found.headers == (("ce_id", b"o1"), ("empty", None), ("text", "é".encode()))
     assert (found.stream, found.partition, found.offset) == ("shop.orders", 1, 41)
     assert (found.schema_id, found.event_id, found.source) == (SCHEMA_ID, "o1", "shop")
     assert found.seen_at == 41_000
