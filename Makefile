@@ -15,7 +15,7 @@ SECONDS ?= 60
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks fmt check test cover demo bench chaos faults fuzz connector docs it clean
+.PHONY: help setup hooks fmt check test cover demo bench chaos faults faults-short fuzz connector docs it clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -80,6 +80,10 @@ chaos: $(READY) ## processes are killed at random for SECONDS, from SEED; then t
 
 faults: $(READY) ## single faults, poison and kills at every statement, 500 races, 200 kills (half an hour)
 	@$(BIN)/pytest -q -m "slow and not docker and not snowflake" --deselect tests/e2e/test_chaos.py --timeout=300
+
+SHORT = poison or (lost_requests and drop_reply) or COMMIT-True or without_a_warehouse or one_event
+faults-short: $(READY) ## a part of the faults that takes two minutes
+	@$(BIN)/pytest -q -m slow tests/e2e/test_poison.py tests/e2e/test_faults.py -k "$(SHORT)" --timeout=300
 
 FUZZ_SECONDS = $(if $(filter file,$(origin SECONDS)),3600,$(SECONDS))
 fuzz: $(READY) ## hostile requests for SECONDS (an hour), from SEED; CASE=NAME repeats one of them
