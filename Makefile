@@ -18,7 +18,7 @@ SEED ?= 1
 .PHONY: help setup hooks fmt check test cover demo bench chaos faults faults-short fuzz connector docs it clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(READY) ## make .venv as uv.lock says; every other target does so itself
 
