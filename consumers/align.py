@@ -13,6 +13,7 @@ from consumers.converting import NoExpressionError, converted, free_form, json_c
 from consumers.plain import as_json, dumped, plain
 from consumers.records import POISON
 from schemas import avro, exact_json
+from schemas.bounds import finite_inside
 from schemas.columns import dtype_of
 from schemas.contract import Contract
 from schemas.foreign import without_null
@@ -54,6 +55,12 @@ class Alignment:
             if self._kinds[name] is Scalar.JSON and not _is_string(self._nodes[name])
         ]
         self._extra_too = ours and bool(self._unknown)
+        checks = {name: finite_inside(pl.col(name), self._kinds[name]) for name in self._known}
+        self._unsayable = [  # names of columns in whose JSON a number would become null
+            pl.when(check.not_()).then(pl.lit(name))
+            for name, check in checks.items()
+            if check is not None
+        ]
         self.native = True
         try:
             self._columns = self._plan()
@@ -63,7 +70,10 @@ class Alignment:
     def of(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame with exactly the contract's and Sluice's own columns, and ``UNFIT``."""
         extra = frame[avro.EXTRA] if self._extra_too else None
-        return self._finished(frame.select(self._columns), extra)
+        found = frame.select(self._columns)
+        if self._unsayable:
+            found = found.with_columns(pl.coalesce(self._unsayable).alias(UNFIT))
+        return self._finished(found, extra)
 
     def of_records(self, records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         """The same columns from records that fastavro read."""

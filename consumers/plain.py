@@ -2,6 +2,7 @@
 
 import datetime as dt
 import decimal
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,16 +66,24 @@ def _decimal(kind: Decimal, value: object) -> tuple[decimal.Decimal | None, bool
 def _nested(kind: Array | Map | Record, value: Any) -> tuple[Any, bool]:  # noqa: ANN401 - see plain
     match kind:
         case Array(item, _, _) if isinstance(value, list):
-            parts = [plain(item, v) for v in value]
+            parts = [_inner(item, v) for v in value]
             return [p for p, _ in parts], all(fits for _, fits in parts)
         case Map(inner, _, _) if isinstance(value, dict):
-            pairs = [(key, plain(inner, v)) for key, v in value.items()]
+            pairs = [(key, _inner(inner, v)) for key, v in value.items()]
             return [{KEY: k, VALUE: p} for k, (p, _) in pairs], all(f for _, (_, f) in pairs)
         case Record(_, fields) if isinstance(value, dict):
-            found = {f.name: plain(f.type, value.get(f.name)) for f in fields}
+            found = {f.name: _inner(f.type, value.get(f.name)) for f in fields}
             return {k: p for k, (p, _) in found.items()}, all(f for _, f in found.values())
         case _:
             return None, False
+
+
+def _inner(kind: FieldType, value: Any) -> tuple[Any, bool]:  # noqa: ANN401 - see plain
+    """Of what becomes JSON, which knows no infinity and no NaN."""
+    found, fits = plain(kind, value)
+    if isinstance(found, float) and not math.isfinite(found):
+        return None, False
+    return found, fits
 
 
 def as_json(text: str | None) -> str | None:

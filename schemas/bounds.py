@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from schemas.foreign import without_null
+from schemas.types import Array, FieldType, Map, Record, Scalar
 
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - columns are naive UTC
 _FIRST = dt.datetime(1, 1, 1) - _EPOCH  # noqa: DTZ001 - as the epoch
@@ -44,6 +45,28 @@ def within_bounds(column: pl.Expr, node: Any) -> pl.Expr | None:  # noqa: ANN401
             return pl.all_horizontal(known) if known else None
         case _:
             return _plain(column, node)
+
+
+def finite_inside(column: pl.Expr, kind: FieldType) -> pl.Expr | None:
+    """Whether no number inside a column is infinite or NaN, which JSON cannot say; None: no float.
+
+    A column that is a float itself may be either.
+    """
+    match kind:
+        case Array(item, _, _):
+            return _every(column, _finite(pl.element(), item))
+        case Map(value, _, _):
+            return _every(column, _finite(pl.element().struct.field("v"), value))
+        case Record(_, fields):
+            found = [_finite(column.struct.field(f.name), f.type) for f in fields]
+            known = [check.fill_null(value=True) for check in found if check is not None]
+            return pl.all_horizontal(known) if known else None
+        case _:
+            return None
+
+
+def _finite(column: pl.Expr, kind: FieldType) -> pl.Expr | None:
+    return column.is_finite() if kind is Scalar.FLOAT else finite_inside(column, kind)
 
 
 def _every(column: pl.Expr, check: pl.Expr | None) -> pl.Expr | None:

@@ -36,7 +36,7 @@ class Coercer:
             if not f.required
         }
         self._defaults = {k: v for k, v in self._defaults.items() if v is not None}
-        shape: TypeAdapter[dict[str, Any]] = TypeAdapter(_shape(contract.fields, "Shape"))
+        shape: TypeAdapter[dict[str, Any]] = TypeAdapter(_shape(contract.fields, "Shape", _bare))
         self._validated = shape.validator.validate_python
 
     def coerce(self, value: dict[str, Any]) -> dict[str, Any]:
@@ -74,11 +74,11 @@ class Coercer:
         return self.unknown(value)
 
 
-def _shape(fields: tuple[types.Field, ...], name: str) -> Any:  # noqa: ANN401 - a class made here
+def _shape(fields: tuple[types.Field, ...], name: str, bare_of: Callable[[FieldType], Any]) -> Any:  # noqa: ANN401 - a class made here
     """A TypedDict of the fields' bare types, all optional."""
     members: dict[str, Any] = {}
     for field in fields:
-        bare: Any = _bare(field.type) | None
+        bare: Any = bare_of(field.type) | None
         if field.source != field.name:
             bare = Annotated[bare, Field(validation_alias=field.source)]
         members[field.name] = NotRequired[bare]
@@ -134,8 +134,15 @@ def _bare(kind: FieldType) -> Any:  # noqa: ANN401 - an annotation
         case Enum(_, symbols):
             return Literal[symbols]
         case Array(item, _, _):
-            return list[_bare(item) | None]  # type: ignore[misc] # built at run time
+            return list[_inner(item) | None]  # type: ignore[misc] # built at run time
         case Map(value, _, _):
-            return dict[str, _bare(value) | None]  # type: ignore[misc] # built at run time
+            return dict[str, _inner(value) | None]  # type: ignore[misc] # built at run time
         case Record():
-            return _shape(kind.fields, kind.name)
+            return _shape(kind.fields, kind.name, _inner)
+
+
+def _inner(kind: FieldType) -> Any:  # noqa: ANN401 - an annotation
+    """Of what becomes JSON in its column, which knows no infinity and no NaN."""
+    if kind is Scalar.FLOAT:
+        return Annotated[float, Field(allow_inf_nan=False)]
+    return _bare(kind)

@@ -61,9 +61,14 @@ def _differences(reader: Any, writer: Any, path: str) -> Iterator[str]:  # noqa:
             yield from _differences(reader, branch, path)
         return
     if isinstance(reader, list):
-        if not any(_matches(branch, writer) for branch in reader):
-            named = " or ".join(map(_kind, reader))
-            yield f"{path}: {_kind(writer)} was written, {named} is read"
+        if any(_matches(branch, writer) for branch in reader):
+            return
+        alike = [branch for branch in reader if _kind(branch) == _kind(writer)]
+        if len(alike) == 1:  # the one that was meant: what exactly is not alike
+            yield from _differences(alike[0], writer, path)
+            return
+        named = " or ".join(map(_kind, reader))
+        yield f"{path}: {_kind(writer)} was written, {named} is read"
         return
     ours, theirs = _kind(reader), _kind(writer)
     if ours != theirs:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pydantic import ValidationError
+from pydantic_core import SchemaError
 
 from producers.config_errors import first_finding
 from schemas.avro import wire_schema
@@ -26,6 +27,7 @@ _FAULTS = (  # what a file may raise when it is run; pydantic's own are among th
     NameError,
     OSError,
     RuntimeError,
+    SchemaError,  # such as a limit that is no number
     SyntaxError,
     TypeError,
     ValueError,

@@ -24,7 +24,7 @@ _SIGNATURES_MAX = 20  # more would be an attempt to keep us busy
 
 
 def prepare(options: TimedOptions, secrets: Sequence[str]) -> Verify:
-    """HMAC-SHA256 of ``id.timestamp.body``, base64, any of several ``v1,`` signatures."""
+    """HMAC-SHA256 of ``id.timestamp.body``, any of several; a secret is ``whsec_`` and base64."""
     signers = macs(base64_keys(secrets, "whsec_"))
 
     def verify(delivery: Delivery) -> Refusal | None:

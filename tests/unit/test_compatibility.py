@@ -91,6 +91,16 @@ def test_only_transitive_modes_look_behind_the_last_schema(direction: str) -> No
             field("x", decimal(10, 4)),
             "$.x: decimal(10,4) was written, decimal(10,2) is read",
         ),
+        (
+            field("x", ["null", decimal(10, 2)]),
+            field("x", ["null", decimal(10, 4)]),
+            "$.x: decimal(10,4) was written, decimal(10,2) is read",
+        ),
+        (
+            field("x", ["null", {"type": "enum", "name": "E", "symbols": ["A"]}]),
+            field("x", ["null", {"type": "enum", "name": "E", "symbols": ["A", "B"]}]),
+            "$.x: the symbols B were written and are not known any more",
+        ),
     ],
 )
 def test_a_conflict_names_its_path_and_both_sides(reader: Node, writer: Node, why: str) -> None:

@@ -1,14 +1,17 @@
 """Values that a column cannot hold: no such date, too many digits."""
 
 import datetime as dt
+import math
 from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, Field
 
-from consumers.align import UNFIT
+from consumers.align import UNFIT, Alignment
 from consumers.decode import Decoded, Decoder
+from consumers.records import RecordReader
+from schemas import avro
 from schemas.contract import Contract
 from schemas.errors import RejectReason
 from tests.support.strangers import message
@@ -87,3 +90,43 @@ def test_a_decimal_of_more_digits_than_its_type_is_unreadable_or_does_not_fit() 
         None,
     ]
     assert found.frame[UNFIT].to_list() == [None, None, "d", None, None, "d"]
+
+
+class Place(BaseModel):
+    lat: float | None = None
+
+
+class Trip(BaseModel):
+    top: float | None = None
+    place: Place | None = None
+    stops: list[Place] | None = None
+    shares: dict[str, float] | None = None
+    points: list[float] | None = None
+
+
+TRIP = Contract(stream="shop.trips", model=Trip)
+ENDLESS = [math.inf, -math.inf, math.nan]
+
+
+@pytest.mark.parametrize("number", ENDLESS, ids=str)
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("name", ["place", "stops", "shares", "points"])
+def test_a_number_that_json_cannot_say_does_not_become_null(
+    name: str, native: bool, number: float
+) -> None:
+    schema = avro.wire_schema(TRIP)
+    made = {
+        "place": lambda n: {"lat": n},
+        "stops": lambda n: [{"lat": 1.0}, {"lat": n}],
+        "shares": lambda n: {"a": n},
+        "points": lambda n: [0.5, n],
+    }[name]
+    values = [message(schema, 8, {name: made(n)}) for n in (1.0, number, 2.0)]
+    values += [message(schema, 8, {"top": number}), message(schema, 8, {name: None})]
+    alignment = Alignment(TRIP, schema)
+    if native:
+        unfit = Decoder(TRIP, {8: schema}.get).decode(values).frame[UNFIT].to_list()
+    else:
+        records = [RecordReader(schema).read(value) for value in values]
+        unfit = alignment.of_records(records)[UNFIT].to_list()
+    assert unfit == [None, name, None, None, None]

@@ -1,12 +1,14 @@
 """Which streams may stand beside each other, and which names are Sluice's own."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import BaseModel
 
 from consumers import ledger
 from schemas.contract import Contract
 from schemas.errors import SetupError
-from services.project import catalogue
+from services.project import catalogue, load_contract
 
 
 class Order(BaseModel):
@@ -58,3 +60,15 @@ def test_a_source_called_as_we_are_is_refused(stream: str) -> None:
         assert stream in caught.value.what
         assert "another name" in caught.value.remedy
     assert "sluicegate.orders" in catalogue({}, ["sluicegate.orders"])
+
+
+def test_a_limit_that_is_no_number_is_told_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "orders.py"
+    path.write_text(
+        "from pydantic import BaseModel, Field\n"
+        "class Order(BaseModel):\n"
+        "    zip: str = Field(max_length='x')\n"
+    )
+    with pytest.raises(SetupError, match="zip") as caught:
+        load_contract(path)
+    assert caught.value.where == str(path)
