@@ -127,7 +127,11 @@ def loop(
     schema = wire_schema(stream)
     state = LoadState(
         {topic: LoadStream(stream, lambda id_: schema if id_ == SCHEMA_ID else None)},
-        Breaker(0.5, 1000),
+        Breaker(
+            _BY_DEFAULT.breaker_ratio,
+            _BY_DEFAULT.breaker_events_min,
+            _BY_DEFAULT.breaker_in_a_row_max,
+        ),
     )
     calm_collector()
     return lambda: load_once(ports, state, POLICY), state, done

@@ -15,7 +15,6 @@ def load_ports(project: Project, note: Note) -> LoadPorts:
     settings = project.settings.loader
     group = f"{project.settings.project}-{settings.group}"
     return LoadPorts(
-        log=KafkaLog(project.kafka_options, group, list(project.streams)),
         reader=project.reader(),
         publisher=KafkaPublisher(project.large_options, "loader"),
         lanes=ThreadLanes(project.warehouse, settings.lanes),
@@ -24,6 +23,8 @@ def load_ports(project: Project, note: Note) -> LoadPorts:
         metrics=project.metrics,
         note=note,
         dead_letters=project.dead_letters.records,
+        # last, after what may fail: a consumer that nobody closes keeps the process from ending
+        log=KafkaLog(project.kafka_options, group, list(project.streams)),
     )
 
 

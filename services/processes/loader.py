@@ -24,23 +24,25 @@ QUIET = frozenset({"committed", "delivering"})
 def run_loader(project: Project) -> ExitCode:
     """Load until SIGTERM; then finish the batches under way, or leave them to the next."""
     with watched(project, "loader", project.settings.loader.drain_seconds) as here:
-        ports = load_ports(project, noted)
         state, policy = load_state(project), load_policy(project)
         under = Supervision(here.health, project.metrics, project.clock, here.stop)
         calm_collector()
         began = project.clock.monotonic()
         here.health.ready(PARTITIONS, ok=False, why=UNASSIGNED)
+        ports = load_ports(project, noted)
 
         def turn() -> None:
             load_once(ports, state, policy)
             report_partitions(state, here.health, project.clock.monotonic() - began)
 
-        code = run_loop("loader", turn, under)
-        if code is ExitCode.OK:
-            here.health.stop(here.stop.reason)
-            drain(project, ports, state)
-        ports.lanes.close(1.0)
-        ports.log.close()
+        try:
+            code = run_loop("loader", turn, under)
+            if code is ExitCode.OK:
+                here.health.stop(here.stop.reason)
+                drain(project, ports, state)
+        finally:
+            ports.lanes.close(1.0)
+            ports.log.close()
     return code
 
 
