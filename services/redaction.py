@@ -109,6 +109,12 @@ def looks_secret(name: str) -> bool:
     return not _NAME_WORDS.isdisjoint(re.split(r"[^a-z0-9]+", name.lower()))
 
 
+def _any_of(patterns: Mapping[str, str]) -> re.Pattern[str]:
+    """The longest texts first, as one may begin another."""
+    longest_first = sorted(patterns, key=len, reverse=True)
+    return re.compile("|".join(patterns[text] for text in longest_first) or _NOTHING)
+
+
 def _patterns(secret: str) -> dict[str, str]:
     """The texts that show a secret, and the pattern of each one's spellings."""
     stripped = secret.strip()
@@ -127,7 +133,7 @@ class Redactor:
     def __init__(self) -> None:
         self._secrets: dict[str, dict[str, str]] = {}  # texts and their patterns; the latest last
         self._fields: frozenset[str] = frozenset()
-        self._literal: re.Pattern[str] | None = None
+        self._literal: tuple[re.Pattern[str], ...] = ()  # whole secrets, then parts of them
         # a finaliser that the collector runs within may log, hence come in again
         self._lock = RLock()
 
@@ -143,7 +149,7 @@ class Redactor:
                 return
             if len(self._secrets) > SECRETS_MAX:
                 del self._secrets[next(iter(self._secrets))]
-            self._literal = None
+            self._literal = ()
 
     def hide_fields(self, names: Iterable[str]) -> None:
         """From now on fields of these names are masked, such as those tagged as personal."""
@@ -153,7 +159,8 @@ class Redactor:
     def text(self, text: str) -> str:
         """The text with everything masked, cut to :data:`TEXT_MAX`."""
         whole, text = text, text[:SCAN_MAX]
-        text = (self._literal or self._compiled()).sub(MASK, text)
+        for literal in self._literal or self._compiled():
+            text = literal.sub(MASK, text)
         for pattern, mask in _SHAPES:
             text = pattern.sub(mask, text)
         if len(whole) > SCAN_MAX:
@@ -163,12 +170,18 @@ class Redactor:
             return text[:TEXT_MAX] + "[cut]"
         return text
 
-    def _compiled(self) -> re.Pattern[str]:
-        """All that is hidden, as one pattern; made when it is needed, since that takes a while."""
+    def _compiled(self) -> tuple[re.Pattern[str], ...]:
+        """All that is hidden, as patterns; made when they are needed, since that takes a while.
+
+        Whole secrets come first: a line of one that stands before it would take its beginning.
+        """
         with self._lock:
             patterns = {text: p for each in self._secrets.values() for text, p in each.items()}
-            longest_first = sorted(patterns, key=len, reverse=True)
-            self._literal = re.compile("|".join(map(patterns.get, longest_first)) or _NOTHING)  # type: ignore[arg-type] # its own keys
+            whole = {text for secret in self._secrets for text in (secret, secret.strip())}
+            self._literal = (
+                _any_of({text: p for text, p in patterns.items() if text in whole}),
+                _any_of({text: p for text, p in patterns.items() if text not in whole}),
+            )
             return self._literal
 
     def value(self, value: object, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value

@@ -128,7 +128,13 @@ def test_a_known_secret_costs_no_new_pattern(monkeypatch: pytest.MonkeyPatch) ->
     redactor.hide("live-secret-text")
     redactor.text("anything")
     made: list[bool] = []
-    monkeypatch.setattr(Redactor, "_compiled", lambda _: made.append(True))
+    monkeypatch.setattr(Redactor, "_compiled", lambda _: made.append(True) or ())
     redactor.hide("live-secret-text")
     assert redactor.text("a live-secret-text") == f"a {MASK}"
     assert made == []
+
+
+def test_a_line_of_a_secret_does_not_take_the_beginning_of_the_whole() -> None:
+    redactor = Redactor()
+    redactor.hide("0000001:0000000\n:0000001")
+    assert redactor.text("a :0000001:0000000\n:0000001 b") == f"a :{MASK} b"
