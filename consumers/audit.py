@@ -268,9 +268,9 @@ def _by_ids(
     scans, known, dead = seen
     here = IdPorts(ports.reader, ports.warehouse, ports.lookup, ports.progress)
     none = np.empty(0, dtype=np.int64)
+    stands = {p: known.next_offsets[p] for p in scans if p in known.next_offsets}
     for topic, contract in streams.items():
-        mine = {p: known.next_offsets[p] for p in scans.keys() & known.next_offsets.keys()}
-        mine = {p: after for p, after in mine.items() if p.topic == topic}
+        mine = {p: after for p, after in stands.items() if p.topic == topic}
         if not mine:
             continue
         ranges = tables.offset_ranges(ports.warehouse, contract)

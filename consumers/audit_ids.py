@@ -6,6 +6,7 @@ Counts alone would balance if a new event were taken for a duplicate, or a dupli
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +125,7 @@ def _read(
     without: list[Integers] = [np.empty(0, dtype=np.int64)]
     for run, frame, offsets in _decoded(ports, decoder, settled):
         hashes = key_hashes(dedupe_keys(contract, frame))
-        stamps = stamps_of(frame, lambda run=run, at=offsets: _logged(run, at))  # type: ignore[misc]
+        stamps = stamps_of(frame, partial(_logged, run, offsets))
         kept = ~hashes.null
         without.append(offsets[hashes.null])
         parts.append((hashes.h1[kept], hashes.h2[kept]))

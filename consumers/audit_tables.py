@@ -5,7 +5,7 @@ Each question can be put for everything, or for what is new only.
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from consumers import ledger
 from consumers.books import Entry, Rows
 from schemas.contract import Contract
 from schemas.dead_letters import TABLE as DEAD_LETTERS
-from schemas.errors import TransientError
+from schemas.errors import Stage, TransientError
 from schemas.events import Partition
 from schemas.ports import Warehouse
 from schemas.sql import folded, identifier, literal, literals
@@ -197,8 +197,21 @@ def dead_letter_origins(
         f"WHERE {conditions if bounds else 'ORIGIN_OFFSET IS NOT NULL'} "
         "GROUP BY STREAM, ORIGIN_PARTITION, ORIGIN_OFFSET"
     )
+    return _origins(warehouse.rows(sql))
+
+
+def unloadable_origins(warehouse: Warehouse, topic: str) -> dict[Partition, set[int]]:
+    """The offsets of events that their table refused, of dead letters that are loaded."""
+    sql = (
+        f"SELECT STREAM, ORIGIN_PARTITION, ORIGIN_OFFSET FROM {DEAD_LETTERS} "
+        f"WHERE STREAM = {literal(topic)} AND STAGE = {literal(Stage.LOAD.value)}"
+    )
+    return _origins(warehouse.rows(sql))
+
+
+def _origins(letters: Iterable[Mapping[str, Any]]) -> dict[Partition, set[int]]:
     found: dict[Partition, set[int]] = {}
-    for row in warehouse.rows(sql):
+    for row in letters:
         origin = Partition(row["stream"], int(row["origin_partition"]))
         found.setdefault(origin, set()).add(int(row["origin_offset"]))
     return found
@@ -223,19 +236,6 @@ def refused_rows(
     return found
 
 
-def unloadable_origins(warehouse: Warehouse, topic: str) -> dict[Partition, set[int]]:
-    """The offsets of events that their table refused, of dead letters that are loaded."""
-    sql = (
-        f"SELECT ORIGIN_PARTITION, ORIGIN_OFFSET FROM {DEAD_LETTERS} "
-        f"WHERE STREAM = {literal(topic)} AND STAGE = 'load'"
-    )
-    found: dict[Partition, set[int]] = {}
-    for row in warehouse.rows(sql):
-        origin = Partition(topic, int(row["origin_partition"]))
-        found.setdefault(origin, set()).add(int(row["origin_offset"]))
-    return found
-
-
 def offset_ranges(
     warehouse: Warehouse, contract: Contract
 ) -> dict[Partition, npt.NDArray[np.int64]]:
@@ -257,7 +257,8 @@ def offset_ranges(
 def known_ids(warehouse: Warehouse, contract: Contract, ids: Collection[str]) -> set[str]:
     """Those of the ids that a stream's table holds, or that it refused."""
     loaded = f"SELECT _ID AS X FROM {identifier(contract.table_name)} WHERE _ID"
-    refused = f"SELECT EVENT_ID AS X FROM {DEAD_LETTERS} WHERE STAGE = 'load' AND EVENT_ID"
+    load = literal(Stage.LOAD.value)
+    refused = f"SELECT EVENT_ID AS X FROM {DEAD_LETTERS} WHERE STAGE = {load} AND EVENT_ID"
     return {
         str(row["x"])
         for some in _in_parts(ids)

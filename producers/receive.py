@@ -9,7 +9,7 @@ import orjson
 from producers import split
 from producers.encode import Encoder
 from producers.fitting import fitting
-from producers.keys import long_key
+from producers.keys import levels, long_key
 from producers.refusal import Refusal, RefusalReason
 from producers.webhook import Answer, WebhookSource
 from schemas import exact_json, identity
@@ -255,11 +255,9 @@ def _kind(value: object) -> str:
 
 
 def _excess(value: dict[str, Any], limits: Limits) -> Violation | None:
-    """What of depth or keys is too much; level by level, without recursion."""
-    level: list[dict[str, Any] | list[Any]] = [value]
-    depth = keys = 0
-    while level:
-        depth += 1
+    """What of depth or keys is too much."""
+    keys = 0
+    for depth, level in enumerate(levels(value), start=1):
         keys += sum(len(node) for node in level if isinstance(node, dict))
         if depth > limits.depth_max:
             detail = f"nested deeper than {limits.depth_max}"
@@ -267,12 +265,6 @@ def _excess(value: dict[str, Any], limits: Limits) -> Violation | None:
         if keys > limits.keys_max:
             detail = f"more than {limits.keys_max} keys"
             return Violation("$", RejectReason.TOO_MANY_KEYS, detail)
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, dict | list)
-        ]
     return None
 
 
