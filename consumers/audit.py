@@ -11,7 +11,7 @@ from consumers import books, ledger
 from consumers.audit_ids import IdPorts, Settled, check_ids
 from consumers.audit_tables import Snapshot, Tables
 from consumers.books import Books, Finding, PartitionFacts, Share, Totals
-from consumers.decode import SchemaLookup
+from consumers.decode import Decoder, SchemaLookup
 from consumers.proved import NOTHING, Letters, Proved
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.errors import Stage
@@ -266,13 +266,14 @@ def _by_ids(
     if ports.lookup is None:
         return
     scans, known, dead = seen
-    here = IdPorts(ports.reader, ports.warehouse, ports.lookup, ports.progress)
     none = np.empty(0, dtype=np.int64)
     stands = {p: known.next_offsets[p] for p in scans if p in known.next_offsets}
     for topic, contract in streams.items():
         mine = {p: after for p, after in stands.items() if p.topic == topic}
         if not mine:
             continue
+        decoder = Decoder(contract, ports.lookup)
+        here = IdPorts(ports.reader, ports.warehouse, contract, decoder, ports.progress)
         ranges = tables.offset_ranges(ports.warehouse, contract)
         refused = tables.unloadable_origins(ports.warehouse, topic)
         for partition, after in mine.items():
@@ -285,7 +286,7 @@ def _by_ids(
                 dead.coordinates.get(partition, none),
                 np.array(sorted(unloadable), dtype=np.int64),
             )
-            yield from check_ids(here, contract, settled)
+            yield from check_ids(here, settled)
 
 
 def _replaced(

@@ -14,7 +14,7 @@ import polars as pl
 
 from consumers import audit_tables as tables
 from consumers.books import Finding
-from consumers.decode import Decoder, SchemaLookup
+from consumers.decode import Decoder
 from consumers.dedupe import dedupe_keys, key_hashes, lateness, sort_keys, stamps_of
 from schemas import avro
 from schemas.contract import Contract
@@ -29,11 +29,12 @@ MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class IdPorts:
-    """What looking at ids reads; it writes nothing."""
+    """What looking at the ids of one stream reads; it writes nothing."""
 
     reader: LogReader
     warehouse: Warehouse
-    lookup: SchemaLookup
+    contract: Contract
+    decoder: Decoder
     progress: Callable[[str, int], None]
 
 
@@ -57,7 +58,7 @@ class Settled:
         return inside
 
 
-def check_ids(ports: IdPorts, contract: Contract, settled: Settled) -> Iterator[Finding]:
+def check_ids(ports: IdPorts, settled: Settled) -> Iterator[Finding]:
     """What a partition's ids say against its books.
 
     1. Read the log up to where the warehouse stands, and keep 32 bytes an event. 2. Compare.
@@ -72,12 +73,11 @@ def check_ids(ports: IdPorts, contract: Contract, settled: Settled) -> Iterator[
             where=f"{settled.partition.topic}/{settled.partition.number}",
             remedy="leave out --ids",
         )
-    decoder = Decoder(contract, ports.lookup)
-    keys, without_key = _read(ports, decoder, contract, settled)
-    window = contract.dedupe_window // MICROSECOND
+    keys, without_key = _read(ports, settled)
+    window = ports.contract.dedupe_window // MICROSECOND
     dropped, doubled = compare(keys, settled, window)
     if len(dropped) and settled.start:
-        dropped = _unknown(ports, decoder, contract, settled, dropped)
+        dropped = _unknown(ports, settled, dropped)
     gone = np.setdiff1d(without_key[~settled.is_loaded(without_key)], settled.dead)
     for offsets, what in (
         (dropped, "counted as duplicates without an event of the id that is loaded"),
@@ -116,15 +116,13 @@ def compare(keys: Keys, settled: Settled, window: int) -> tuple[Integers, Intege
     return np.sort(keys.offset[dropped]), np.sort(keys.offset[doubled])
 
 
-def _read(
-    ports: IdPorts, decoder: Decoder, contract: Contract, settled: Settled
-) -> tuple[Keys, Integers]:
+def _read(ports: IdPorts, settled: Settled) -> tuple[Keys, Integers]:
     """The keys of all events that can be read, and the offsets of those that have none."""
     parts: list[tuple[npt.NDArray[np.uint64], ...]] = []
     times: list[tuple[Integers, Integers]] = []
     without: list[Integers] = [np.empty(0, dtype=np.int64)]
-    for run, frame, offsets in _decoded(ports, decoder, settled):
-        hashes = key_hashes(dedupe_keys(contract, frame))
+    for run, frame, offsets in _decoded(ports, settled):
+        hashes = key_hashes(dedupe_keys(ports.contract, frame))
         stamps = stamps_of(frame, partial(_logged, run, offsets))
         kept = ~hashes.null
         without.append(offsets[hashes.null])
@@ -138,12 +136,10 @@ def _read(
     return Keys(h1, h2, offset, stamp), np.concatenate(without)
 
 
-def _decoded(
-    ports: IdPorts, decoder: Decoder, settled: Settled
-) -> Iterator[tuple[Run, pl.DataFrame, Integers]]:
+def _decoded(ports: IdPorts, settled: Settled) -> Iterator[tuple[Run, pl.DataFrame, Integers]]:
     """Each run's readable events, and their offsets."""
     for run in ports.reader.read(settled.partition, settled.start, settled.after):
-        decoded = decoder.decode(run.values)
+        decoded = ports.decoder.decode(run.values)
         rows = decoded.rows
         yield run, decoded.frame, run.offsets if rows is None else run.offsets[rows]
         ports.progress(settled.partition.topic, len(run))
@@ -154,18 +150,16 @@ def _logged(run: Run, offsets: Integers) -> Integers:
     return np.asarray(run.timestamps)[np.searchsorted(run.offsets, offsets)]
 
 
-def _unknown(
-    ports: IdPorts, decoder: Decoder, contract: Contract, settled: Settled, dropped: Integers
-) -> Integers:
+def _unknown(ports: IdPorts, settled: Settled, dropped: Integers) -> Integers:
     """Those of the dropped events whose id the table does not hold either.
 
     Their first copies may have left the log. Ids of other producers are not in the table, so
     that nothing can be said of those.
     """
     ids: dict[int, str] = {}
-    for _, frame, offsets in _decoded(ports, decoder, settled):
+    for _, frame, offsets in _decoded(ports, settled):
         wanted = np.isin(offsets, dropped) & frame[avro.ID].is_not_null().to_numpy()
         names = frame[avro.ID].filter(pl.Series(wanted)).to_list()
         ids |= dict(zip(offsets[wanted].tolist(), names, strict=True))
-    known = tables.known_ids(ports.warehouse, contract, set(ids.values()))
+    known = tables.known_ids(ports.warehouse, ports.contract, set(ids.values()))
     return np.array(sorted(o for o, name in ids.items() if name not in known), dtype=np.int64)
