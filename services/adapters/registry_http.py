@@ -12,6 +12,12 @@ from services.adapters.registry import Schema
 
 SCHEMA_NOT_FOUND = 40403
 INCOMPATIBLE = 409
+_REMEDIES = {
+    401: "check registry.user and registry.password",
+    403: "let registry.user read and register the subjects",
+    422: "it takes no such schema or subject: compare `sluice contract avro` with its rules",
+    429: "nothing, unless it lasts: it is tried again",
+}
 _FIELD = re.compile(r"(?<!\w)/fields/(\d+)")  # of a place in a schema the first step
 
 
@@ -76,7 +82,9 @@ class HttpRegistry:
         raise kind(
             f"the schema registry answers {answer.status_code}: {answer.text[:200]}",
             where=self._url + path,
-            remedy="check registry.url, user and password",
+            remedy=_REMEDIES.get(
+                answer.status_code, "check registry.url and that it is a registry's"
+            ),
         )
 
 

@@ -13,7 +13,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from schemas.avro import wire_schema
 from schemas.compatibility import Compatibility, conflicts
-from schemas.errors import SetupError, TransientError
+from schemas.errors import SetupError, SluiceError, TransientError
 from services.adapters.registry_http import HttpRegistry
 from services.bootstrap import read_project
 from tests.support.api import Api, Call, Reply, page, serving
@@ -187,33 +187,34 @@ def test_a_wrong_password_is_a_setup_error_that_does_not_show_it(
     for ask in (lambda: wrong.register("shop.orders", OLD), lambda: wrong.schema(1)):
         with pytest.raises(SetupError, match="401") as refused:
             ask()
-        assert "registry.url, user and password" in str(refused.value)
+        assert "registry.user and registry.password" in str(refused.value)
         assert "wr0ng" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("reply", "kind"),
+    ("reply", "kind", "remedy"),
     [
-        (Reply(500), TransientError),
-        (Reply(503, b"<html>"), TransientError),
-        (Reply(429), TransientError),
-        (Reply(403), SetupError),
-        (Reply(404, b"<html>not a registry"), SetupError),
-        (Reply(200, b"<html>a portal"), SetupError),
-        (Reply(200, b'["no object"]'), SetupError),
-        (Reply(302, headers={"Location": "http://127.0.0.1:9/"}), SetupError),
+        (Reply(500), TransientError, "registry.url"),
+        (Reply(503, b"<html>"), TransientError, "registry.url"),
+        (Reply(429), TransientError, "tried again"),
+        (Reply(403), SetupError, "let registry.user"),
+        (Reply(404, b"<html>not a registry"), SetupError, "registry.url"),
+        (Reply(422, b'{"error_code": 42201}'), SetupError, "contract avro"),
+        (Reply(200, b"<html>a portal"), SetupError, "registry.url"),
+        (Reply(200, b'["no object"]'), SetupError, "registry.url"),
+        (Reply(302, headers={"Location": "http://127.0.0.1:9/"}), SetupError, "registry.url"),
     ],
-    ids=["500", "503", "429", "403", "404", "html", "list", "redirect"],
+    ids=["500", "503", "429", "403", "404", "422", "html", "list", "redirect"],
 )
 def test_other_answers_are_classed_by_what_one_does(
-    api: Api, ours: Ours, reply: Reply, kind: type[Exception]
+    api: Api, ours: Ours, reply: Reply, kind: type[SluiceError], remedy: str
 ) -> None:
     api.route(VERSIONS, reply)
     api.route("/schemas/ids/1", reply)
-    with pytest.raises(kind):
-        ours().register("shop.orders", OLD)
-    with pytest.raises(kind):
-        ours().schema(1)
+    for ask in (lambda: ours().register("shop.orders", OLD), lambda: ours().schema(1)):
+        with pytest.raises(kind) as refused:
+            ask()
+        assert remedy in refused.value.remedy
 
 
 def test_no_registry_at_all_is_transient(ours: Ours) -> None:
