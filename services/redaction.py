@@ -132,7 +132,6 @@ class Redactor:
 
     def __init__(self) -> None:
         self._secrets: dict[str, dict[str, str]] = {}  # texts and their patterns; the latest last
-        self._fields: frozenset[str] = frozenset()
         self._literal: tuple[re.Pattern[str], ...] = ()  # whole secrets, then parts of them
         # a finaliser that the collector runs within may log, hence come in again
         self._lock = RLock()
@@ -150,11 +149,6 @@ class Redactor:
             if len(self._secrets) > SECRETS_MAX:
                 del self._secrets[next(iter(self._secrets))]
             self._literal = ()
-
-    def hide_fields(self, names: Iterable[str]) -> None:
-        """From now on fields of these names are masked, such as those tagged as personal."""
-        with self._lock:
-            self._fields |= {name.lower() for name in names}
 
     def text(self, text: str) -> str:
         """The text with everything masked, cut to :data:`TEXT_MAX`."""
@@ -216,22 +210,20 @@ class Redactor:
 
     def _items(self, items: list[Any], depth: int) -> list[Any]:
         match items:
-            case [str() | bytes() as name, item] if self._names_private(_name(name)):
+            case [str() | bytes() as name, item] if _heads_secret(_name(name)):
                 return [self.text(_name(name)), self._named(_name(name), item, depth)]
             case _:
                 return [self.value(item, depth + 1) for item in items[:ITEMS_MAX]]
 
-    def _names_private(self, text: str) -> bool:
-        """Of the first of two items, which may be a header's name, or a sentence."""
-        return not _SPACE.search(text) and self._private(text)
-
     def _named(self, name: str, value: object, depth: int) -> Any:  # noqa: ANN401 - any JSON value
-        if self._private(name) and not isinstance(value, bool | None):
+        if looks_secret(name) and not isinstance(value, bool | None):
             return MASK
         return self.value(value, depth + 1)
 
-    def _private(self, name: str) -> bool:
-        return looks_secret(name) or name.lower() in self._fields
+
+def _heads_secret(text: str) -> bool:
+    """Of the first of two items, which may be a header's name, or a sentence."""
+    return not _SPACE.search(text) and looks_secret(text)
 
 
 def explained(error: SluiceError) -> dict[str, str]:

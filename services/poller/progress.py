@@ -57,8 +57,3 @@ class Board:
     def values(self) -> Sequence[dict[str, Any]]:
         """All rows as JSON values."""
         return [row.values() for row in self.rows]
-
-    @property
-    def healthy(self) -> bool:
-        """No stream waits for somebody to change something."""
-        return not any(row.state in UNHEALTHY for row in self.rows)

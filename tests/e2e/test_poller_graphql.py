@@ -47,7 +47,7 @@ def test_what_time_does_not_heal_is_asked_once(api: Api) -> None:
     with pytest.raises(SetupError, match="FORBIDDEN"):
         poll_once(ports, settings_of(api.url, STREAM))
     assert len(api.calls) == 1
-    assert not ports.board.healthy
+    assert row_of(ports).state == "setup"
 
 
 def test_a_used_up_allowance_closes_the_gate_of_the_whole_source(api: Api) -> None:

@@ -189,7 +189,7 @@ def test_what_time_does_not_heal_is_not_tried_again(api: Api, log: MemoryLog, st
     with pytest.raises(SetupError, match=f"answered {status}"):
         poll_once(ports, settings_of(api.url, ORDERS))
     assert len(api.calls) == 1
-    assert not ports.board.healthy
+    assert row_of(ports).state == "setup"
 
 
 def test_too_large_an_answer_is_not_read_to_its_end(api: Api, log: MemoryLog) -> None:
