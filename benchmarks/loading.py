@@ -17,7 +17,7 @@ from schemas.events import Claim, LoadPlan, Partition, Receipt
 from schemas.ports import Warehouse
 from services.adapters.clock import SystemClock
 from services.adapters.kafka import KafkaLog, KafkaLogReader, KafkaPublisher
-from services.adapters.lanes import ThreadLanes
+from services.adapters.lanes import ThreadLanes, discards
 from services.adapters.metrics import PrometheusMetrics
 from services.adapters.seen_keys import SegmentStores
 from services.adapters.snowflake import SnowflakeWarehouse, embedded_arguments
@@ -65,6 +65,9 @@ class FileWarehouse:
         path.unlink()
         return Receipt(plan.batch, plan.topic, bytes=size)
 
+    def discard(self, plan: LoadPlan) -> None:
+        del plan  # no file is staged
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         raise AssertionError(sql)
 
@@ -81,8 +84,8 @@ class Counting:
     def __init__(self, inner: Warehouse, done: Done) -> None:
         self._inner = inner
         self._done = done
-        self.claim, self.rows, self.execute, self.close = (
-            inner.claim, inner.rows, inner.execute, inner.close
+        self.claim, self.discard, self.rows, self.execute, self.close = (
+            inner.claim, inner.discard, inner.rows, inner.execute, inner.close
         )  # fmt: skip
 
     def load(self, plan: LoadPlan) -> Receipt:
@@ -117,11 +120,11 @@ def loop(
         log=KafkaLog(client, f"bench-{clock.now()}", [topic]),
         reader=KafkaLogReader(client),
         publisher=KafkaPublisher(client),
-        lanes=ThreadLanes(connect, 2),
+        lanes=ThreadLanes(connect, 2, discards(noted)),
         stores=SegmentStores(folder / "seen"),
         clock=clock,
         metrics=PrometheusMetrics(),
-        note=lambda event, fields: None if event in QUIET else print(event, fields),
+        note=noted,
         dead_letters=DeadLetterWriter(2).records,
     )
     schema = wire_schema(stream)
@@ -135,6 +138,12 @@ def loop(
     )
     calm_collector()
     return lambda: load_once(ports, state, POLICY), state, done
+
+
+def noted(event: str, fields: Mapping[str, object]) -> None:
+    """What is not as it should be."""
+    if event not in QUIET:
+        print(event, fields)
 
 
 QUIET = {"committed", "delivering", "keys_lost"}

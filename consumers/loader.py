@@ -1,6 +1,7 @@
 """What the loader's loop needs from outside, and what it holds between two turns."""
 
 import datetime as dt
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from schemas.ports import Clock, Lanes, Log, LogReader, Metrics, Publisher, Seen
 
 RETRY_SECONDS = 0.5  # the first wait after a failure; doubles
 RETRY_SECONDS_MAX = 30.0
+JITTER = 0.3  # of a wait, so that loaders do not come back at once
 REFUSED_IN_A_ROW = 10  # so many that a table refuses are its fault, unlike one in a quiet stream
 STOPPED_SECONDS = 60.0  # how long a partition rests whose setup or events are wrong
 
@@ -79,14 +81,23 @@ class LoadState:
         )
 
 
-def backoff(error: SluiceError, failures: int) -> float:
-    """Seconds until the next try: the other side's own wish, long for what somebody must mend."""
+def backoff(error: SluiceError, failures: int, early: float) -> float:
+    """Seconds until the next try: the other side's own wish, long for what somebody must mend.
+
+    ``early``, from 0 to 1, says how much of :data:`JITTER` comes off.
+    """
     if isinstance(error, SetupError):
         return STOPPED_SECONDS
     if isinstance(error, FencedError) and failures == 0:
         return 0.0
     wish = getattr(error, "retry_after", None)
-    return float(wish or min(RETRY_SECONDS * 2**failures, RETRY_SECONDS_MAX))
+    usual = min(RETRY_SECONDS * 2**failures, RETRY_SECONDS_MAX) * (1 - JITTER * early)
+    return float(wish or usual)
+
+
+def _early(partitions: Sequence[Partition]) -> float:
+    """From 0 to 1, another one for each loader: no two hold the same partition."""
+    return zlib.crc32(repr(min(partitions)).encode()) / 2**32
 
 
 def give_up(
@@ -96,11 +107,13 @@ def give_up(
 
     ``error`` says how long later is, by its class, and what monitors are told meanwhile.
     """
-    now = ports.clock.monotonic()
+    if not partitions:
+        return
+    now, early = ports.clock.monotonic(), _early(partitions)
     ports.log.pause(partitions)
     for partition in partitions:
         held = state.ownership.held.get(partition)
         if held is None:
             continue
         state.restoring.pop(partition, None)
-        state.ownership.wait([partition], now + backoff(error, held.failures), error)
+        state.ownership.wait([partition], now + backoff(error, held.failures, early), error)

@@ -118,6 +118,12 @@ class Warehouse(Protocol):
         without the others may be loaded under the same claim.
         """
 
+    def discard(self, plan: LoadPlan) -> None:
+        """Delete the staged file of a plan; nothing happens where there is none.
+
+        Only after its load: another load of the plan puts the file there again.
+        """
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, by lower-case column name."""
 

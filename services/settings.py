@@ -232,10 +232,9 @@ class Loader(Section):
         default=5, gt=0, description="Age of its first event that closes a batch."
     )
     lanes: int = Field(default=2, ge=1, le=16, description="Loads at once, over all streams.")
+    keep_files: bool = Field(default=False, description="Leave loaded files in the stage.")
     poll_messages_max: int = Field(default=25_000, ge=1, description="Messages of one poll.")
-    drain_seconds: float = Field(
-        default=20, gt=0, description="How long a stop may wait for loads under way."
-    )
+    drain_seconds: float = Field(default=20, gt=0, description="Longest wait of a stop for loads.")
     breaker_ratio: float = Field(
         default=0.5,
         gt=0,

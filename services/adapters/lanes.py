@@ -8,13 +8,33 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from consumers.loader import Note
+from schemas.errors import SetupError, TransientError
 from schemas.events import Claimed, LoadPlan, Partition, Receipt
 from schemas.ports import Warehouse
 
 T = TypeVar("T")
-Done = tuple[T, Warehouse | None]
-"""An answer, and the thread's session; None while none could be opened."""
-Work = Callable[[Warehouse | None], Done[Receipt] | Done[Claimed]]
+Work = Callable[[Warehouse | None], Warehouse | None]
+"""Takes and gives the thread's session; None while none could be opened. Never raises."""
+
+AfterLoad = Callable[[Warehouse, LoadPlan], None]
+"""What a lane does once a load has committed and that is told; raises for bugs only."""
+
+
+def nothing(_session: Warehouse, _plan: LoadPlan) -> None:
+    """Leave everything as it is."""
+
+
+def discards(note: Note) -> AfterLoad:
+    """Delete the staged file; ``note`` takes what stays."""
+
+    def discard(session: Warehouse, plan: LoadPlan) -> None:
+        try:
+            session.discard(plan)
+        except (TransientError, SetupError) as error:  # the rows are loaded all the same
+            note("file_left", {"topic": plan.topic, "file": plan.file, "error": str(error)})
+
+    return discard
 
 
 class ThreadLanes:
@@ -23,8 +43,11 @@ class ThreadLanes:
     The threads are daemons: a warehouse that does not answer must not hold up the process's end.
     """
 
-    def __init__(self, connect: Callable[[], Warehouse], count: int) -> None:
+    def __init__(
+        self, connect: Callable[[], Warehouse], count: int, after_load: AfterLoad = nothing
+    ) -> None:
         self._connect = connect
+        self._after_load = after_load
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()  # None: end
         self._answers: queue.SimpleQueue[Receipt | Claimed] = queue.SimpleQueue()
         self._threads = [
@@ -58,24 +81,29 @@ class ThreadLanes:
     def _keep_working(self) -> None:
         session: Warehouse | None = None
         while (work := self._work.get()) is not None:
-            answer, session = work(session)
-            self._answers.put(answer)
+            session = work(session)
         if session is not None:
             session.close()
 
-    def _claim(self, starts: Mapping[Partition, int], session: Warehouse | None) -> Done[Claimed]:
+    def _claim(
+        self, starts: Mapping[Partition, int], session: Warehouse | None
+    ) -> Warehouse | None:
         try:
             session = session or self._connect()
-            return Claimed(tuple(starts), session.claim(starts)), session
+            answer = Claimed(tuple(starts), session.claim(starts))
         except BaseException as error:  # noqa: BLE001 - the loop decides: a bug must not vanish
-            return Claimed(tuple(starts), error=_raisable(error)), session
+            answer = Claimed(tuple(starts), error=_raisable(error))
+        self._answers.put(answer)
+        return session
 
-    def _load(self, plan: LoadPlan, session: Warehouse | None) -> Done[Receipt]:
+    def _load(self, plan: LoadPlan, session: Warehouse | None) -> Warehouse | None:
         try:
             session = session or self._connect()
-            return session.load(plan), session
+            self._answers.put(session.load(plan))
+            self._after_load(session, plan)
         except BaseException as error:  # noqa: BLE001 - see above
-            return Receipt(plan.batch, plan.topic, error=_raisable(error)), session
+            self._answers.put(Receipt(plan.batch, plan.topic, error=_raisable(error)))
+        return session
 
 
 def _raisable(error: BaseException) -> Exception:

@@ -113,6 +113,10 @@ class MemoryWarehouse:
         size = plan.frame.estimated_size() if plan.rows else 0
         return Receipt(plan.batch, plan.topic, None, f"query-{plan.batch}", int(size))
 
+    def discard(self, plan: LoadPlan) -> None:
+        """Delete the staged file of a plan; nothing happens where there is none."""
+        self.state.staged.pop(f"{plan.stage_path}{plan.file}", None)
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """A query over the ledger and the tables, run by Polars: plain SELECTs only."""
         context = pl.SQLContext(

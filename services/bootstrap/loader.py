@@ -5,7 +5,7 @@ from consumers.breaker import Breaker
 from consumers.loader import LoadPolicy, LoadPorts, LoadState, Note
 from consumers.stream import LoadStream
 from services.adapters.kafka import KafkaLog, KafkaPublisher
-from services.adapters.lanes import ThreadLanes
+from services.adapters.lanes import ThreadLanes, discards, nothing
 from services.adapters.seen_keys import SegmentStores
 from services.bootstrap.project import Project
 
@@ -17,7 +17,9 @@ def load_ports(project: Project, note: Note) -> LoadPorts:
     return LoadPorts(
         reader=project.reader(),
         publisher=KafkaPublisher(project.large_options, "loader"),
-        lanes=ThreadLanes(project.warehouse, settings.lanes),
+        lanes=ThreadLanes(
+            project.warehouse, settings.lanes, nothing if settings.keep_files else discards(note)
+        ),
         stores=SegmentStores(project.settings.state / "seen"),
         clock=project.clock,
         metrics=project.metrics,

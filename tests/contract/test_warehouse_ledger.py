@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from consumers import ledger
 from schemas.contract import Contract
-from schemas.errors import SetupError, TransientError
+from schemas.errors import FencedError, SetupError, TransientError
 from schemas.events import Claim, LoadPlan, Partition
 from services.adapters.snowflake import SnowflakeWarehouse
 from services.adapters.snowflake.copying import write_parquet
@@ -182,15 +182,28 @@ def test_a_batch_without_rows_has_no_file_and_no_checksum(place: AnyPlace) -> No
     assert row == {"file": None, "file_sha256": None, "query_id": None}
 
 
-def test_staged_files_can_be_removed(place: AnyPlace) -> None:
+def test_the_file_of_a_load_can_be_discarded(place: AnyPlace) -> None:
     session = place.ready()
     session.claim({P0: 0})
     first, second = plan(span(0, 0, 3, epoch=1)), plan(span(0, 3, 5, epoch=1))
     session.load(first)
     session.load(second)
-    session.remove_staged([f"{TOPIC}/{first.file}"])
-    names = [row["name"] for row in session.rows("LIST @SLUICE_STAGE")]
-    assert names == [f"sluice_stage/{TOPIC}/{second.file}"]
+    for _ in range(2):
+        session.discard(first)
+        names = [row["name"] for row in session.rows("LIST @SLUICE_STAGE")]
+        assert names == [f"sluice_stage/{TOPIC}/{second.file}"]
+    session.discard(plan(span(0, 5, 8, epoch=1, loaded=0)))
+
+
+def test_a_load_whose_file_was_discarded_puts_it_there_again(place: AnyPlace) -> None:
+    session = place.ready()
+    session.claim({P0: 0})
+    work = plan(span(0, 0, 3, epoch=1))
+    session.load(work)
+    session.discard(work)
+    with pytest.raises(FencedError):
+        session.load(work)
+    assert session.rows(f"SELECT COUNT(*) AS N FROM {TABLE}") == [{"n": 3}]
 
 
 def test_the_ledger_row_is_what_the_plan_said(place: AnyPlace, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from polars.exceptions import PanicException
 
 from schemas.errors import TransientError
 from schemas.events import Claim, Claimed, LoadPlan, Partition, Receipt
-from services.adapters.lanes import ThreadLanes
+from services.adapters.lanes import ThreadLanes, discards
 from tests.support.warehouse import plan, span
 
 P0 = Partition("t", 0)
@@ -18,10 +18,11 @@ PATIENCE = 10.0
 
 
 class Failing:
-    """A session whose work fails as often as a test says."""
+    """A session whose work fails as a test says: what is last in the list strikes first."""
 
-    def __init__(self, failures: list[BaseException]) -> None:
+    def __init__(self, failures: list[BaseException | None]) -> None:
         self._failures = failures
+        self.discarded: list[str] = []
 
     def claim(self, starts: Mapping[Partition, int]) -> Mapping[Partition, Claim]:
         self._fail()
@@ -31,9 +32,14 @@ class Failing:
         self._fail()
         return Receipt(work.batch, work.topic)
 
+    def discard(self, work: LoadPlan) -> None:
+        self.discarded.append(work.file)
+        self._fail()
+
     def _fail(self) -> None:
-        if self._failures:
-            raise self._failures.pop()
+        error = self._failures.pop() if self._failures else None
+        if error is not None:
+            raise error
 
     def close(self) -> None:
         pass
@@ -88,3 +94,35 @@ def test_an_error_is_handed_over_as_it_is(begin: Callable[[ThreadLanes], None]) 
     with lanes(error) as opened:
         begin(opened)
         assert answer(opened).error is error
+
+
+def test_a_file_is_discarded_once_its_load_has_committed() -> None:
+    session: Any = Failing([None, None, TransientError("the line is cut")])
+    work = plan(span(0, 0, 3, epoch=1))
+    opened = ThreadLanes(lambda: session, 1, discards(lambda *_: None))
+    try:
+        opened.load(work)
+        assert answer(opened).error is not None
+        assert session.discarded == []
+        opened.load(work)
+        assert answer(opened).error is None
+    finally:
+        opened.close(PATIENCE)
+    assert session.discarded == [work.file]
+
+
+def test_a_file_that_cannot_be_discarded_is_noted_and_the_lane_works_on() -> None:
+    session: Any = Failing([None, TransientError("the line is cut"), None])
+    noted: list[tuple[str, object]] = []
+    work = plan(span(0, 0, 3, epoch=1))
+    opened = ThreadLanes(
+        lambda: session, 1, discards(lambda event, fields: noted.append((event, fields["file"])))
+    )
+    try:
+        for _ in range(2):
+            opened.load(work)
+            assert answer(opened).error is None
+    finally:
+        opened.close(PATIENCE)
+    assert noted == [("file_left", work.file)]
+    assert session.discarded == [work.file] * 2

@@ -114,11 +114,11 @@ class SnowflakeWarehouse:
         if not self.rows(ledger.LOCK_ROWS_SQL)[0]["n"]:
             self.execute(ledger.LOCK_INSERT_SQL)
 
-    def remove_staged(self, files: Iterable[str]) -> None:
-        """Delete staged files, each as ``directory/file`` within the stage."""
-        self._session.about({})
-        for file in files:
-            self._run(f"REMOVE @{ledger.STAGE}/{file}")
+    def discard(self, plan: LoadPlan) -> None:
+        """Delete the staged file of a plan; nothing happens where there is none."""
+        if plan.rows:
+            self._session.about({"topic": plan.topic, "table": plan.table})
+            self._run(f"REMOVE {plan.stage_path}{plan.file}", f"REMOVE of {plan.file}", first=True)
 
     def close(self) -> None:
         """End the session; an open transaction is rolled back."""
