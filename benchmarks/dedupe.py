@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from consumers.dedupe import PartitionKeys, key_hashes
+from consumers.reading.dedupe import PartitionKeys, key_hashes
 from schemas.events import Partition
 from schemas.keys import KeyHashes
 from schemas.ports import SeenStores

@@ -19,8 +19,8 @@ import orjson
 from pydantic import BaseModel
 
 from benchmarks.events import SCHEMA_ID, contract
-from consumers.judge import judge
-from consumers.stream import LoadStream
+from consumers.reading.judge import judge
+from consumers.reading.stream import LoadStream
 from producers.encode import StreamEncoder
 from schemas import avro
 from schemas.coerce import Coercer

@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.encoding import NESTED, page, webhook
 from benchmarks.events import SCHEMA_ID, contract, messages
-from consumers.batching import Batch, FlushPolicy, Span
-from consumers.stream import Counts, LoadStream
+from consumers.loading.batching import Batch, FlushPolicy, Span
+from consumers.reading.stream import Counts, LoadStream
 from producers.encode import StreamEncoder
 from schemas.avro import wire_schema
 from schemas.contract import Contract

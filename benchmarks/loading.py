@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.events import SCHEMA_ID, contract
-from consumers.batching import FlushPolicy
-from consumers.breaker import Breaker
-from consumers.load import load_once
-from consumers.loader import LoadPolicy, LoadPorts, LoadState
-from consumers.stream import LoadStream
+from consumers.loading.batching import FlushPolicy
+from consumers.loading.breaker import Breaker
+from consumers.loading.load import load_once
+from consumers.loading.loader import LoadPolicy, LoadPorts, LoadState
+from consumers.reading.stream import LoadStream
 from schemas.avro import wire_schema
 from schemas.dead_letters import DeadLetterWriter
 from schemas.events import Claim, LoadPlan, Partition, Receipt
@@ -22,9 +22,9 @@ from services.adapters.metrics import PrometheusMetrics
 from services.adapters.seen_keys import SegmentStores
 from services.adapters.snowflake import SnowflakeWarehouse, embedded_arguments
 from services.adapters.snowflake.copying import ZSTD_LEVEL
-from services.apply import Changes, apply_tables
 from services.collector import calm_collector
 from services.settings import Loader, Snowflake
+from services.setup.apply import Changes, apply_tables
 
 _BY_DEFAULT = Loader()
 POLICY = LoadPolicy(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
-from consumers.dedupe import hash_fingerprint
+from consumers.reading.dedupe import hash_fingerprint
 from schemas.events import Partition
 from schemas.keys import Found, Keys, Segment
 

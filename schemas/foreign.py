@@ -64,7 +64,7 @@ def _means_something(kind: str, node: dict[str, Any]) -> bool:
 
 
 def for_records(node: Any) -> Any:  # noqa: ANN401 - JSON
-    """The schema for fastavro, with decimals that :mod:`consumers.records` reads."""
+    """The schema for fastavro, with decimals that :mod:`consumers.reading.records` reads."""
     if isinstance(node, list):
         return [for_records(branch) for branch in node]
     if isinstance(node, str):

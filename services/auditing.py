@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from consumers.audit import AuditPorts, audit_once
-from consumers.books import Books
-from consumers.decode import SchemaLookup
+from consumers.books.audit import AuditPorts, audit_once
+from consumers.books.balance import Books
+from consumers.reading.decode import SchemaLookup
 from services.bootstrap import Project
 
 Progress = Callable[[str, int], None]

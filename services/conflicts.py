@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from consumers.comparison import compared
-from consumers.duplicates import Duplicates, DuplicatesPorts, Wanted, duplicates_once
+from consumers.repeats.comparison import compared
+from consumers.repeats.duplicates import Duplicates, DuplicatesPorts, Wanted, duplicates_once
 from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.errors import SetupError
 from services.bootstrap import Project

@@ -19,7 +19,7 @@ from zlib import crc32
 
 import numpy as np
 
-from consumers.dedupe import segment_of, sort_keys
+from consumers.reading.dedupe import segment_of, sort_keys
 from schemas.errors import TransientError
 from schemas.keys import Keys, Segment
 

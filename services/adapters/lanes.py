@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from consumers.loader import Note
+from consumers.loading.loader import Note
 from schemas.errors import SetupError, TransientError
 from schemas.events import Claimed, LoadPlan, Partition, Receipt
 from schemas.ports import Warehouse

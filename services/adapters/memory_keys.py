@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from consumers.dedupe import cut_segment, latest_before, merge_newest
+from consumers.reading.dedupe import cut_segment, latest_before, merge_newest
 from schemas.events import Partition
 from schemas.keys import Found, Keys, Segment
 

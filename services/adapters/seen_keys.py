@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from consumers.dedupe import (
+from consumers.reading.dedupe import (
     cut_segment,
     hash_fingerprint,
     lateness,

@@ -1,9 +1,9 @@
 """The loader's ports, its state at the start and its policy."""
 
-from consumers.batching import FlushPolicy
-from consumers.breaker import Breaker
-from consumers.loader import LoadPolicy, LoadPorts, LoadState, Note
-from consumers.stream import LoadStream
+from consumers.loading.batching import FlushPolicy
+from consumers.loading.breaker import Breaker
+from consumers.loading.loader import LoadPolicy, LoadPorts, LoadState, Note
+from consumers.reading.stream import LoadStream
 from services.adapters.kafka import KafkaLog, KafkaPublisher
 from services.adapters.lanes import ThreadLanes, discards, nothing
 from services.adapters.seen_keys import SegmentStores

@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 import typer
 
-from services.apply import Changes, apply_tables, apply_topics, topic_specs
 from services.bootstrap import Project
 from services.cli.answers import print_json
 from services.exit_codes import ExitCode
 from services.settings import Kafka
+from services.setup.apply import Changes, apply_tables, apply_topics, topic_specs
 
 
 def apply_project(project: Project) -> Changes:

@@ -10,16 +10,16 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from consumers.books import Books, Share, Totals
+from consumers.books.balance import Books, Share, Totals
 from schemas.errors import SetupError
 from services.auditing import audit_project, audit_project_by_ids
-from services.auditor import run_auditor
 from services.bootstrap import Project
 from services.cli.answers import Count, screen, table
 from services.cli.commands.audit import By
 from services.cli.running import require_project, with_project
 from services.cli.since import seconds_of
 from services.exit_codes import ExitCode
+from services.processes.auditor import run_auditor
 
 
 @dataclass(frozen=True, slots=True)

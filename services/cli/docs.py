@@ -5,15 +5,15 @@ from pathlib import Path
 import typer
 
 from schemas.errors import SetupError
-from services import docs
 from services.cli.answers import notice
 from services.cli.reference import render_cli
 from services.exit_codes import ExitCode
-from services.source_docs import sources_page
-from services.table_docs import tables_page
-from services.topic_docs import topics_page
+from services.reference.pages import code_pages
+from services.reference.sources import sources_page
+from services.reference.tables import tables_page
+from services.reference.topics import topics_page
 
-MARK = Path("services/docs.py")  # what makes a folder this repository
+MARK = Path("services/reference/pages.py")  # what makes a folder this repository
 
 
 def show_changed(folder: Path, *, check: bool) -> ExitCode:
@@ -35,7 +35,7 @@ def show_changed(folder: Path, *, check: bool) -> ExitCode:
 def pages() -> dict[Path, str]:
     """Every generated file, by its path from the top of the repository."""
     return {
-        **docs.pages(),
+        **code_pages(),
         Path("docs/reference/cli.md"): render_cli(),
         Path("docs/reference/sources.md"): sources_page(),
         Path("docs/reference/topics.md"): topics_page(),

@@ -11,11 +11,11 @@ from rich.text import Text
 from services.bootstrap import open_project, read_project
 from services.cli.answers import print_json, printable, screen, waiting
 from services.cli.running import require_project
-from services.doctor import FOLDER_CHECKS, Finding, Level, fine, guarded, run_checks
-from services.doctor_outside import OUTSIDE_CHECKS
 from services.exit_codes import ExitCode
 from services.redaction import HIDDEN
 from services.settings import FILE
+from services.setup.doctor import FOLDER_CHECKS, Finding, Level, fine, guarded, run_checks
+from services.setup.doctor_outside import OUTSIDE_CHECKS
 
 _COLORS = {Level.FINE: "green", Level.WARNING: "yellow", Level.FAILED: "bold red"}
 

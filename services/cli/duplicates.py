@@ -6,8 +6,8 @@ from typing import Any
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from consumers.conflicts import Example
-from consumers.duplicates import EXAMPLES_MAX, Duplicates, Wanted
+from consumers.repeats.conflicts import Example
+from consumers.repeats.duplicates import EXAMPLES_MAX, Duplicates, Wanted
 from services.bootstrap import Project
 from services.cli.answers import notice, print_json, screen, table
 from services.cli.since import micros_of

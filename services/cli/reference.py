@@ -9,8 +9,8 @@ from typer.main import get_command
 
 from services.cli.app import declared
 from services.comments import comments_of
-from services.docs import NOTE, grid
 from services.exit_codes import ExitCode
+from services.reference.pages import NOTE, grid
 
 HIDDEN = {"help"}
 

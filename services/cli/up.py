@@ -15,7 +15,6 @@ from rich.table import Table
 
 from schemas.errors import SetupError
 from services import logs
-from services.addresses import addresses
 from services.admin_ports import asked, roles
 from services.bootstrap import Project, read_project
 from services.cli.applying import apply_project
@@ -23,6 +22,7 @@ from services.cli.running import require_project
 from services.embedded.process import Process, ProcessSpec
 from services.exit_codes import ExitCode
 from services.run import Stop, StopFlag, stop_on_signals
+from services.setup.addresses import addresses
 
 __all__ = ["Member", "asked", "board", "keep_up", "roles", "running"]
 

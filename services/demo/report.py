@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from consumers.books import Books
+from consumers.books.balance import Books
 from schemas.telemetry import Hop
 from services.demo.expected import Expected
 from services.demo.facts import Facts, differences

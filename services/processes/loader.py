@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import structlog
 
-from consumers.load import drain_once, load_once
-from consumers.loader import LoadPorts, LoadState
-from consumers.measure import unready
+from consumers.loading.load import drain_once, load_once
+from consumers.loading.loader import LoadPorts, LoadState
+from consumers.loading.measure import unready
 from schemas.errors import SluiceError
 from services.bootstrap import Project
 from services.bootstrap.loader import load_policy, load_ports, load_state
@@ -77,7 +77,7 @@ def drain(project: Project, ports: LoadPorts, state: LoadState) -> None:
 
 
 def noted(event: str, fields: Mapping[str, object]) -> None:
-    """What the loader notes, in its log. Fits :data:`consumers.loader.Note`.
+    """What the loader notes, in its log. Fits :data:`consumers.loading.loader.Note`.
 
     Health does not listen: a note tells what happened, not where its partition stands now.
     """

@@ -15,7 +15,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from consumers.decode import Decoder
+from consumers.reading.decode import Decoder
 from producers.encode import StreamEncoder
 from schemas import avro
 from schemas.dead_letters import SUBJECT, dead_contract

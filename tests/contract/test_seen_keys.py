@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.dedupe import PartitionKeys, latest_before, segment_of, sort_keys
+from consumers.reading.dedupe import PartitionKeys, latest_before, segment_of, sort_keys
 from schemas.events import Partition
 from schemas.keys import KeyHashes, Keys
 from schemas.ports import SeenStores

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.dedupe import segment_of, sort_keys
+from consumers.reading.dedupe import segment_of, sort_keys
 from schemas.errors import SetupError, TransientError
 from schemas.events import Partition
 from schemas.keys import Keys
@@ -241,7 +241,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from consumers.dedupe import segment_of, sort_keys
+from consumers.reading.dedupe import segment_of, sort_keys
 from schemas.events import Partition
 from schemas.keys import Keys
 from services.adapters import seen_keys

@@ -14,10 +14,10 @@ from schemas.errors import FencedError, SetupError, TransientError
 from schemas.events import Claim, LoadPlan, Partition
 from services.adapters.snowflake import SnowflakeWarehouse
 from services.adapters.snowflake.copying import write_parquet
-from services.apply import Changes, apply_tables
-from services.doctor import Level
-from services.doctor_outside import check_ledger
-from services.table_columns import columns_there, misfits
+from services.setup.apply import Changes, apply_tables
+from services.setup.doctor import Level
+from services.setup.doctor_outside import check_ledger
+from services.setup.table_columns import columns_there, misfits
 from tests.support.real_snowflake import AnyPlace
 from tests.support.warehouse import TABLE, TOPIC, plan, span
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue
 
-from consumers.batching import Batch, Span
-from consumers.load_plan import plan_load
+from consumers.loading.batching import Batch, Span
+from consumers.loading.load_plan import plan_load
 from schemas import table
 from schemas.contract import Contract
 from schemas.events import LoadPlan, Partition

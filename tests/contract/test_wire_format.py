@@ -12,7 +12,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from hypothesis import given, settings
 from pydantic import BaseModel, Field
 
-from consumers.decode import Decoder
+from consumers.reading.decode import Decoder
 from producers.encode import StreamEncoder
 from schemas import avro
 from schemas.contract import Contract

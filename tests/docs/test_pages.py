@@ -28,10 +28,11 @@ from schemas.contract import Contract, Raw
 from schemas.dead_letters import dead_contract
 from schemas.events import REPORTS
 from schemas.telemetry import METRICS
-from services import apply, docs
 from services.cli.app import declared
 from services.cli.docs import pages, stale, write
+from services.reference import pages as rendered
 from services.settings import Kafka
+from services.setup import apply
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -135,8 +136,8 @@ def test_every_command_that_a_message_names_exists() -> None:
 @pytest.mark.parametrize("page", OWN, ids=named)
 def test_every_setting_and_metric_that_is_named_exists(page: Path) -> None:
     text = page.read_text()
-    tables = "|".join(docs.tables_of())
-    settings = {setting.name for setting in docs.settings_of()}
+    tables = "|".join(rendered.tables_of())
+    settings = {setting.name for setting in rendered.settings_of()}
     for name in re.findall(rf"`((?:{tables})\.[a-z_]+)`", text):
         assert name in settings, name
     for name in re.findall(r"`(sluice_\w+)`", text):
@@ -165,7 +166,7 @@ def test_the_gateways_page_has_every_refusal() -> None:
     text = (ROOT / "docs/gateway.md").read_text()
     rows = re.findall(r"^\| (\d{3}) \| ([^|]+) \|", text, re.MULTILINE)
     shown = {name: status for status, names in rows for name in re.findall(r"`(\w+)`", names)}
-    comments = docs.comments_of(RefusalReason)
+    comments = rendered.comments_of(RefusalReason)
     assert shown == {name: comment[:3] for name, comment in comments.items()}
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from schemas.errors import RejectReason, SetupError, Stage
 from schemas.telemetry import METRICS, Hop
-from services import docs
 from services.cli.docs import pages, stale, write
 from services.exit_codes import ExitCode
+from services.reference import pages as rendered
 from services.settings import (
     Admin,
     Gateway,
@@ -139,7 +139,7 @@ def test_the_reference_file_is_exactly_these_settings(tmp_path: Path) -> None:
 def test_the_reference_file_has_every_field_with_a_comment() -> None:
     text = (ROOT / "docs/config/reference.toml").read_text()
     written = tomllib.loads(text)
-    for setting in docs.settings_of():
+    for setting in rendered.settings_of():
         value = written
         for part in setting.path:
             value = value[part]
@@ -151,14 +151,14 @@ def test_the_reference_file_has_every_field_with_a_comment() -> None:
 
 
 def test_the_reference_file_shows_the_defaults_where_there_are_any() -> None:
-    shown = {s.name: s.default for s in docs.settings_of() if s.name not in docs.EXAMPLES}
+    shown = {s.name: s.default for s in rendered.settings_of() if s.name not in rendered.EXAMPLES}
     written = tomllib.loads((ROOT / "docs/config/reference.toml").read_text())
     for name, default in shown.items():
         value = written
         for part in name.split("."):
             value = value[part]
         assert value == default, name
-    assert docs.EXAMPLES.keys() <= {setting.name for setting in docs.settings_of()}
+    assert rendered.EXAMPLES.keys() <= {setting.name for setting in rendered.settings_of()}
 
 
 def test_every_variable_on_the_page_overrides_its_field(
@@ -166,7 +166,7 @@ def test_every_variable_on_the_page_overrides_its_field(
 ) -> None:
     """Set to what the reference file says, all at once, they give what that file gives."""
     written = tomllib.loads((ROOT / "docs/config/reference.toml").read_text())
-    for setting in docs.settings_of():
+    for setting in rendered.settings_of():
         value = written
         for part in setting.path:
             value = value[part]
@@ -176,10 +176,10 @@ def test_every_variable_on_the_page_overrides_its_field(
 
 
 def test_every_metric_setting_reason_and_code_is_described() -> None:
-    page = {path.stem: text for path, text in docs.pages().items()}
+    page = {path.stem: text for path, text in rendered.code_pages().items()}
     for metric in METRICS.values():
         assert f"| `{metric.exposed}` | {metric.kind} |" in page["metrics"]
-    for setting in docs.settings_of():
+    for setting in rendered.settings_of():
         assert f"`{setting.variable}`" in page["settings"]
     for kind, text in (
         (RejectReason, page["reject-reasons"]),
@@ -187,7 +187,7 @@ def test_every_metric_setting_reason_and_code_is_described() -> None:
         (ExitCode, page["exit-codes"]),
         (Hop, page["metrics"]),
     ):
-        comments = docs.comments_of(kind)
+        comments = rendered.comments_of(kind)
         assert comments.keys() == {str(member.value) for member in kind}
         for code, comment in comments.items():
             assert f"| `{code}` | {comment.replace('|', chr(92) + '|')} |" in text

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.books import Books
+from consumers.books.balance import Books
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import TransientError
 from services.cli.up import Member

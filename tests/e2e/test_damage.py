@@ -7,7 +7,7 @@ import pytest
 from typing_extensions import override
 
 from consumers import ledger
-from consumers.audit import AuditPorts, audit_once
+from consumers.books.audit import AuditPorts, audit_once
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.events import Partition, Run
 from services.adapters.kafka import KafkaLogReader

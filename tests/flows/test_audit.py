@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from consumers.books import Share, summed
+from consumers.books.balance import Share, summed
 from tests.support.world import START, STREAM, World
 
 HOUR = START // 3_600_000_000

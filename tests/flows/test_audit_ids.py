@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from consumers.audit import AuditPorts, audit_once
+from consumers.books.audit import AuditPorts, audit_once
 from schemas.dead_letters import dead_contract
 from schemas.events import Partition
 from services.adapters.memory.log import MemoryLogReader

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consumers.audit import AuditPorts, audit_once, audit_since
-from consumers.auditor import FINDINGS_TOLD_MAX, UNKNOWN, AuditorPolicy
-from consumers.books import Share, Totals
-from consumers.proved import NOTHING
+from consumers.books.audit import AuditPorts, audit_once, audit_since
+from consumers.books.auditor import FINDINGS_TOLD_MAX, UNKNOWN, AuditorPolicy
+from consumers.books.balance import Share, Totals
+from consumers.books.proved import NOTHING
 from schemas.dead_letters import DeadLetterWriter
 from schemas.errors import RejectReason, Stage, TransientError
 from schemas.events import Partition, Rejection, Violation

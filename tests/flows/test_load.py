@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from consumers.batching import FlushPolicy
-from consumers.loader import LoadPolicy
+from consumers.loading.batching import FlushPolicy
+from consumers.loading.loader import LoadPolicy
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import SetupError, TransientError
 from schemas.events import Partition

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from consumers.measure import unready
+from consumers.loading.measure import unready
 from schemas.errors import SetupError, TransientError, UnclaimableError
 from schemas.events import Claim, Partition
 from services.adapters.memory_warehouse import MemoryWarehouse

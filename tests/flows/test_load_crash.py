@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from _pytest.mark import ParameterSet
 
-from consumers.batching import FlushPolicy
-from consumers.loader import LoadPolicy
+from consumers.loading.batching import FlushPolicy
+from consumers.loading.loader import LoadPolicy
 from schemas.events import Partition
 from services.adapters.memory_keys import MemoryStores
 from tests.support.conservation import all_loaded, require_exact

@@ -1,7 +1,7 @@
 """A business date that is over is in the table, however young its batch is."""
 
-from consumers.batching import FlushPolicy
-from consumers.loader import LoadPolicy
+from consumers.loading.batching import FlushPolicy
+from consumers.loading.loader import LoadPolicy
 from tests.support.world import Loader, World
 
 AGE_SECONDS = 60.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from consumers.gaps import wide_gap
+from consumers.loading.gaps import wide_gap
 from schemas.errors import TransientError
 from schemas.events import Partition, Polled, Run
 from services.adapters.memory.broker import PartitionLog

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from consumers.batching import FlushPolicy
-from consumers.loader import LoadPolicy
+from consumers.loading.batching import FlushPolicy
+from consumers.loading.loader import LoadPolicy
 from services.adapters.memory_keys import MemoryStores
 from tests.support.conservation import require_conserved
 from tests.support.world import Crash, Loader, World

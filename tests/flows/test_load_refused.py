@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from consumers.loader import REFUSED_IN_A_ROW
+from consumers.loading.loader import REFUSED_IN_A_ROW
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import SetupError, TransientError
 from schemas.events import Partition

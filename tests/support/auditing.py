@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 from typing_extensions import override
 
-from consumers.audit import AuditPorts
-from consumers.auditor import AuditorPolicy, AuditorPorts, AuditorState, audit_next
-from consumers.books import Books
+from consumers.books.audit import AuditPorts
+from consumers.books.auditor import AuditorPolicy, AuditorPorts, AuditorState, audit_next
+from consumers.books.balance import Books
 from schemas.dead_letters import dead_contract
 from schemas.events import Partition, Run
 from services.adapters.memory.log import MemoryLogReader

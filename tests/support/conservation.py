@@ -7,8 +7,8 @@ from typing import Any
 import fastavro
 from pydantic import ValidationError
 
-from consumers.batching import FlushPolicy
-from consumers.loader import LoadPolicy
+from consumers.loading.batching import FlushPolicy
+from consumers.loading.loader import LoadPolicy
 from schemas import avro
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.errors import Stage

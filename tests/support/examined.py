@@ -12,11 +12,11 @@ from consumers import ledger
 from schemas.errors import SluiceError
 from schemas.table import columns_of
 from services.adapters.kafka import TopicFacts, TopicSpec
-from services.apply import topic_specs
 from services.bootstrap import Project
 from services.cli.init import write_project
 from services.embedded.stack import Endpoints
 from services.settings import Kafka, load
+from services.setup.apply import topic_specs
 
 NOW = 1_795_000_000_000_000
 SECOND = 1_000_000

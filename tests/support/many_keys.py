@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from consumers.dedupe import PartitionKeys
+from consumers.reading.dedupe import PartitionKeys
 from schemas.events import Partition
 from schemas.keys import KeyHashes
 from services.adapters.seen_keys import SegmentStores

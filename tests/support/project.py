@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from consumers import ledger
-from consumers.books import Books
+from consumers.books.balance import Books
 from schemas.events import Incoming, Record
 from schemas.ports import Warehouse
 from services.adapters.clock import SystemClock

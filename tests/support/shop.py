@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from consumers.duplicates import Duplicates, DuplicatesPorts, Wanted, duplicates_once
+from consumers.repeats.duplicates import Duplicates, DuplicatesPorts, Wanted, duplicates_once
 from producers.encode import StreamEncoder
 from schemas import avro
 from schemas.contract import Contract

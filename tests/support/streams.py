@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from consumers.dedupe import PartitionKeys
-from consumers.stream import LoadStream
+from consumers.reading.dedupe import PartitionKeys
+from consumers.reading.stream import LoadStream
 from schemas import avro
 from schemas.contract import Contract
 from schemas.events import Partition

@@ -9,14 +9,14 @@ import orjson
 import polars as pl
 from pydantic import BaseModel, Field
 
-from consumers.audit import AuditPorts, audit_once
-from consumers.batching import FlushPolicy
-from consumers.books import Books
-from consumers.breaker import Breaker
-from consumers.load import drain_once, load_once
-from consumers.loader import LoadPolicy, LoadPorts, LoadState
-from consumers.measure import unready
-from consumers.stream import LoadStream
+from consumers.books.audit import AuditPorts, audit_once
+from consumers.books.balance import Books
+from consumers.loading.batching import FlushPolicy
+from consumers.loading.breaker import Breaker
+from consumers.loading.load import drain_once, load_once
+from consumers.loading.loader import LoadPolicy, LoadPorts, LoadState
+from consumers.loading.measure import unready
+from consumers.reading.stream import LoadStream
 from producers.encode import StreamEncoder
 from schemas.avro import field_types, wire_schema
 from schemas.columns import dtype_of

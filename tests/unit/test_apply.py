@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from consumers import ledger
 from schemas.contract import Contract
 from schemas.table import columns_of
-from services.apply import Changes, apply_tables
+from services.setup.apply import Changes, apply_tables
 
 
 class Order(BaseModel):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.audit_ids import Settled, compare
+from consumers.books.audit_ids import Settled, compare
 from schemas.events import Partition
 from schemas.keys import Integers, Keys
 

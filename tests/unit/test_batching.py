@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from consumers.batching import Batch, FlushPolicy, Span, latest_date
-from consumers.stream import Counts, Judged, Samples
+from consumers.loading.batching import Batch, FlushPolicy, Span, latest_date
+from consumers.reading.stream import Counts, Judged, Samples
 from schemas import table
 from schemas.events import Partition, Run
 from schemas.telemetry import Hop

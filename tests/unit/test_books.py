@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers import books
-from consumers.books import HOUR, Entry, PartitionFacts, Share, Totals
+from consumers.books import balance
+from consumers.books.balance import HOUR, Entry, PartitionFacts, Share, Totals
 from schemas.events import Partition
 
 ORDERS = Partition("shop.orders", 3)
@@ -57,7 +57,7 @@ def accepted(facts: PartitionFacts, place: int) -> int:
 
 @given(partition_facts())
 def test_the_shares_of_a_partition_add_up_to_its_sides(facts: PartitionFacts) -> None:
-    total = books.summed(books.shares_of(facts).values())
+    total = balance.summed(balance.shares_of(facts).values())
     assert total.accepted == facts.in_flight + sum(
         accepted(facts, place) for place in range(len(facts.entries))
     )
@@ -69,7 +69,7 @@ def test_the_shares_of_a_partition_add_up_to_its_sides(facts: PartitionFacts) ->
 
 @given(partition_facts())
 def test_an_hour_holds_exactly_the_rows_that_were_committed_in_it(facts: PartitionFacts) -> None:
-    shares = books.shares_of(facts)
+    shares = balance.shares_of(facts)
     hours = {entry.committed_at // HOUR for entry in facts.entries}
     flying = {Share(ORDERS.topic, ORDERS.number, None)} if facts.in_flight else set()
     assert shares.keys() == {Share(ORDERS.topic, ORDERS.number, h) for h in hours} | flying

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.breaker import MEMORY, Breaker, BreakerOpenError, Verdicts
+from consumers.loading.breaker import MEMORY, Breaker, BreakerOpenError, Verdicts
 from schemas.events import Partition
 
 P0, P1 = (Partition("shop.orders", number) for number in range(2))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumers.books import Books, Share, Totals, summed
+from consumers.books.balance import Books, Share, Totals, summed
 from schemas.errors import SetupError
 from services.cli.audit import By, as_data, require_fitting, show
 

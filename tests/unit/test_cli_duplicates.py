@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from consumers.conflicts import Example, Place
-from consumers.duplicates import Duplicates, Wanted
+from consumers.repeats.conflicts import Example, Place
+from consumers.repeats.duplicates import Duplicates, Wanted
 from schemas import avro
 from schemas.contract import Contract
 from schemas.dead_letters import dead_contract

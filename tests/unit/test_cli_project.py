@@ -18,10 +18,10 @@ from services.cli.contract import landed
 from services.cli.doctor import examined
 from services.cli.init import TEMPLATES, write_project
 from services.dictionary import dictionary_page
-from services.doctor import FOLDER_CHECKS, Finding, Level, run_checks
 from services.exit_codes import ExitCode
 from services.project import load_contract
-from services.table_columns import fits
+from services.setup.doctor import FOLDER_CHECKS, Finding, Level, run_checks
+from services.setup.table_columns import fits
 
 BY_ROW = """
 from pydantic import BaseModel, field_validator

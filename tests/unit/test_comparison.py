@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from pydantic import BaseModel, JsonValue
 
-from consumers.comparison import Comparison, canonical, compared
-from consumers.decode import Decoder
+from consumers.reading.decode import Decoder
+from consumers.repeats.comparison import Comparison, canonical, compared
 from schemas import avro
 from schemas.contract import Contract, raw_contract
 from schemas.types import Array, FieldType, Map, Record, Scalar

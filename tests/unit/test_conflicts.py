@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from consumers import duplicates
-from consumers.comparison import Comparison, Copies
-from consumers.conflicts import Example, Place, Sought, count_ids, looked
-from consumers.duplicates import Duplicates, DuplicatesPorts, Wanted, duplicates_once
+from consumers.repeats import duplicates
+from consumers.repeats.comparison import Comparison, Copies
+from consumers.repeats.conflicts import Example, Place, Sought, count_ids, looked
+from consumers.repeats.duplicates import Duplicates, DuplicatesPorts, Wanted, duplicates_once
 from schemas import avro
 from schemas.contract import Contract
 from schemas.errors import SetupError, TransientError

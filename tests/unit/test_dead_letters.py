@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumers.decode import Decoder
-from consumers.stream import LoadStream
+from consumers.reading.decode import Decoder
+from consumers.reading.stream import LoadStream
 from schemas import avro
 from schemas.dead_letters import DeadLetterWriter, dead_contract, headers_of
 from schemas.errors import RejectReason, Stage

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 from pydantic import BaseModel
 
-from consumers import decode as module
-from consumers.align import UNFIT
-from consumers.decode import Decoded, Decoder
+from consumers.reading import decode as module
+from consumers.reading.align import UNFIT
+from consumers.reading.decode import Decoded, Decoder
 from producers.encode import StreamEncoder
 from schemas import avro
 from schemas.columns import SENTINEL

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, Field
 
-from consumers.decode import Decoded, Decoder
+from consumers.reading.decode import Decoded, Decoder
 from producers.encode import StreamEncoder
 from schemas import avro
 from schemas.contract import Contract, Raw

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field
 
-from consumers.align import UNFIT, Alignment
-from consumers.decode import Decoded, Decoder
-from consumers.records import RecordReader
+from consumers.reading.align import UNFIT, Alignment
+from consumers.reading.decode import Decoded, Decoder
+from consumers.reading.records import RecordReader
 from schemas import avro
 from schemas.contract import Contract
 from schemas.errors import RejectReason

@@ -9,9 +9,9 @@ import orjson
 import pytest
 from pydantic import BaseModel, Field, JsonValue
 
-from consumers.align import UNFIT
-from consumers.decode import Decoded, Decoder
-from consumers.stream import LoadStream
+from consumers.reading.align import UNFIT
+from consumers.reading.decode import Decoded, Decoder
+from consumers.reading.stream import LoadStream
 from producers.encode import StreamEncoder
 from schemas import avro
 from schemas.contract import Contract

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.dedupe import (
+from consumers.reading.dedupe import (
     PartitionKeys,
     cut_segment,
     hash_fingerprint,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from consumers.books import Books, Finding, Totals
+from consumers.books.balance import Books, Finding, Totals
 from schemas.errors import RejectReason, Stage, TransientError
 from schemas.events import Partition
 from services.adapters.clock import SystemClock

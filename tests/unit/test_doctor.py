@@ -15,14 +15,14 @@ import pytest
 
 from consumers import ledger
 from schemas.errors import SetupError, TransientError
-from services import doctor, doctor_outside
 from services.adapters.kafka import IN_SYNC, TopicFacts
 from services.bootstrap import read_project
 from services.cli import doctor as command
 from services.cli.init import write_project
-from services.doctor import FOLDER_CHECKS, Finding, Level, run_checks
-from services.doctor_outside import OUTSIDE_CHECKS
 from services.settings import Kafka
+from services.setup import doctor, doctor_outside
+from services.setup.doctor import FOLDER_CHECKS, Finding, Level, run_checks
+from services.setup.doctor_outside import OUTSIDE_CHECKS
 from tests.support.examined import (
     COLUMN,
     NOW,

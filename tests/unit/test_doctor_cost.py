@@ -5,8 +5,13 @@ from typing import Any
 
 import pytest
 
-from services.doctor import Finding, Level
-from services.doctor_outside import BILLED_SECONDS_MIN, LOAD_SECONDS, check_cost, credits_a_day
+from services.setup.doctor import Finding, Level
+from services.setup.doctor_outside import (
+    BILLED_SECONDS_MIN,
+    LOAD_SECONDS,
+    check_cost,
+    credits_a_day,
+)
 
 AWAKE = BILLED_SECONDS_MIN + LOAD_SECONDS
 

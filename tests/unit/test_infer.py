@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from consumers.decode import Decoder
-from consumers.judge import judge
+from consumers.reading.decode import Decoder
+from consumers.reading.judge import judge
 from producers.encode import StreamEncoder
 from schemas import table
 from schemas.avro import wire_schema

@@ -3,8 +3,8 @@
 import polars as pl
 from pydantic import BaseModel, Field, field_validator
 
-from consumers.align import UNFIT
-from consumers.judge import judge
+from consumers.reading.align import UNFIT
+from consumers.reading.judge import judge
 from schemas import avro
 from schemas.contract import Contract
 from schemas.errors import RejectReason

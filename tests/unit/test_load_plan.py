@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.batching import Batch, Span
-from consumers.load_plan import plan_load, plan_rest
+from consumers.loading.batching import Batch, Span
+from consumers.loading.load_plan import plan_load, plan_rest
 from schemas.events import LoadPlan, Run
 from tests.support.runs import run_of
 from tests.support.streams import CONTRACT, P0, P1, P2, keys, order, orders, stream

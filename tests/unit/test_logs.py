@@ -40,13 +40,13 @@ def sink() -> Sink:
 
 def test_a_line_is_one_json_object_with_time_level_role_and_fields(sink: Sink) -> None:
     structlog.contextvars.bind_contextvars(traceparent="00-ab-cd-01")
-    structlog.get_logger("consumers.load").info("loaded", stream="a.b", partition=3)
+    structlog.get_logger("consumers.loading.load").info("loaded", stream="a.b", partition=3)
     (line,) = sink.lines
     assert line.pop("time").endswith("Z")
     assert line == {
         "event": "loaded",
         "level": "info",
-        "logger": "consumers.load",
+        "logger": "consumers.loading.load",
         "role": "loader",
         "stream": "a.b",
         "partition": 3,

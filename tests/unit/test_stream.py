@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from pydantic import BaseModel
 
-from consumers.breaker import Breaker, BreakerOpenError, Verdicts
-from consumers.stream import Counts, Judged, LoadStream
+from consumers.loading.breaker import Breaker, BreakerOpenError, Verdicts
+from consumers.reading.stream import Counts, Judged, LoadStream
 from schemas import avro
 from schemas.contract import Contract
 from schemas.dead_letters import dead_contract

@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given, settings
 from pydantic import BaseModel, Field, JsonValue, create_model
 
-from consumers.batching import Batch, Span
-from consumers.decode import Decoder
-from consumers.load_plan import plan_load
-from consumers.stream import LoadStream
+from consumers.loading.batching import Batch, Span
+from consumers.loading.load_plan import plan_load
+from consumers.reading.decode import Decoder
+from consumers.reading.stream import LoadStream
 from producers.encode import StreamEncoder
 from schemas import avro, exact_json, file_columns, table
 from schemas.contract import Contract, raw_contract
 from schemas.events import Partition, Run
 from schemas.types import Array, Map, Record
-from services.table_columns import columns_there, misfits
+from services.setup.table_columns import columns_there, misfits
 from tests.support.contracts import DRAWS, Random, contract_of, incoming, page_of, shape_of
 from tests.support.real_snowflake import ACCOUNT, EMBEDDED, AnyPlace, opened
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from pydantic import BaseModel, ConfigDict, Field
 
-from consumers.decode import Decoder
-from consumers.judge import judge
+from consumers.reading.decode import Decoder
+from consumers.reading.judge import judge
 from producers.encode import StreamEncoder
 from schemas import avro, exact_json
 from schemas.contract import Contract

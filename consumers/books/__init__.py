@@ -1,0 +1,1 @@
+"""The books: accepted = loaded + duplicate + dead + in flight, proved from log and warehouse."""

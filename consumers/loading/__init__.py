@@ -1,0 +1,1 @@
+"""The loader: what is read becomes batches, and batches become rows exactly once."""
