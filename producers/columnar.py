@@ -93,41 +93,51 @@ def _encodes(text: str) -> bool:
 
 def _matching(texts: pl.Series, pattern: str) -> pl.Series:
     """The texts, all of the pattern's form. Raises UnfitError."""
-    fits = texts.str.contains(pattern)
-    if not fits.all():  # nulls are ignored
-        raise UnfitError((~fits).fill_null(value=False).arg_true().to_list())
+    _require_all(texts.str.contains(pattern))
     return texts
 
 
-def _parsed(texts: pl.Series, parse: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """What a parser made of all texts; a text that it refuses (31 June) is unfit."""
-    parsed = parse(texts)
-    if parsed.null_count() != texts.null_count():
-        raise UnfitError((parsed.is_null() & texts.is_not_null()).arg_true().to_list())
-    return parsed
+def _require_all(fits: pl.Series) -> None:
+    """Nulls count as true. Raises UnfitError with the rows that are false."""
+    if not fits.all():
+        raise UnfitError((~fits).fill_null(value=False).arg_true().to_list())
+
+
+_VALUE = pl.col("value")
+
+
+def _parsed(values: Values, pattern: str, **parts: pl.Expr) -> pl.DataFrame:
+    """Expressions of ``_VALUE`` over texts of the pattern's form, in one query.
+
+    Raises UnfitError, also for what the part ``parsed`` refuses (31 June).
+    """
+    texts = _texts(values).alias("value").to_frame()
+    fits = _VALUE.is_null() | (_VALUE.str.contains(pattern) & parts["parsed"].is_not_null())
+    found = texts.select(fits=fits, **parts)
+    _require_all(found["fits"])
+    return found
 
 
 def _dates(values: Values) -> pl.Series:
-    return _parsed(
-        _matching(_texts(values), _DATE), lambda t: t.str.to_date("%Y-%m-%d", strict=False)
-    )
+    dates = _VALUE.str.to_date("%Y-%m-%d", strict=False)
+    return _parsed(values, _DATE, parsed=dates)["parsed"]
 
 
 def _times(values: Values) -> pl.Series:
-    return _parsed(
-        _matching(_texts(values), _TIME), lambda t: t.str.to_time("%H:%M:%S%.f", strict=False)
-    )
+    times = _VALUE.str.to_time("%H:%M:%S%.f", strict=False)
+    return _parsed(values, _TIME, parsed=times)["parsed"]
 
 
 def _stamps(values: Values) -> pl.Series:
-    return _parsed(_matching(_texts(values), _STAMP), _parse_stamps)
-
-
-def _parse_stamps(texts: pl.Series) -> pl.Series:
     """ISO 8601 with or without an offset, as naive UTC."""
-    local = texts.str.strip_chars_end("Z").str.replace(r"[+-]\d\d:\d\d$", "")
-    stamps = local.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
-    offsets = texts.str.extract(r"T.*([+-]\d\d:\d\d)$")
+    local = _VALUE.str.strip_chars_end("Z").str.replace(r"[+-]\d\d:\d\d$", "")
+    found = _parsed(
+        values,
+        _STAMP,
+        parsed=local.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False),
+        offset=_VALUE.str.extract(r"T.*([+-]\d\d:\d\d)$"),
+    )
+    stamps, offsets = found["parsed"], found["offset"]
     if offsets.null_count() == len(offsets):
         return stamps
     sign = offsets.str.starts_with("-").replace_strict({True: 1, False: -1}, default=None)

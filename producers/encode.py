@@ -216,20 +216,18 @@ class StreamEncoder:
 
     def _native(self, incoming: Sequence[Incoming], ids: Sequence[str]) -> list[bytes] | None:
         """Raises UnfitError with the places of records that are not in canonical form."""
-        columns = Columns()
-        frame = pl.DataFrame(self._columns(columns, [i.value for i in incoming])).with_columns(
+        columns, values = Columns(), [i.value for i in incoming]
+        series = [
+            *self._columns(columns, values),
             pl.Series(avro.ID, ids, dtype=pl.String),
             pl.Series(avro.SOURCE, [i.source for i in incoming], dtype=pl.String),
-            pl.Series(avro.RECEIVED_AT, [i.received_at for i in incoming], dtype=pl.Int64).cast(
-                pl.Datetime("us")
-            ),
-        )
-        unknown = self._unknown([i.value for i in incoming], columns)
-        frame = frame.with_columns(pl.Series(avro.EXTRA, unknown, dtype=pl.String))
+            pl.Series(avro.RECEIVED_AT, [i.received_at for i in incoming], dtype=pl.Datetime("us")),
+            pl.Series(avro.EXTRA, self._unknown(values, columns), dtype=pl.String),
+        ]
         if self.contract.keep_raw:
             raw = [i.raw.decode("utf-8", "replace") for i in incoming]
-            frame = frame.with_columns(pl.Series(avro.RAW, raw, dtype=pl.String))
-        return self._frame_writer.write(frame)
+            series.append(pl.Series(avro.RAW, raw, dtype=pl.String))
+        return self._frame_writer.write(pl.DataFrame(series))
 
     def _unknown(self, values: Sequence[dict[str, Any]], columns: Columns) -> Sequence[str | None]:
         """What is unknown of every record as JSON. Raises UnfitError."""

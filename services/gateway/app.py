@@ -16,7 +16,7 @@ from producers.webhook import Answer, WebhookSource
 from schemas.errors import SetupError, SluiceError, TransientError
 from schemas.events import Delivery, Record
 from schemas.headers import trace_id, trace_of
-from services.gateway import door, responses
+from services.gateway import door, responses, turns
 from services.gateway.ports import GatewayPorts
 from services.gateway.responses import Response
 from services.gateway.tally import Tally
@@ -25,6 +25,7 @@ from services.settings import Gateway as GatewaySettings
 _log = structlog.get_logger("gateway")
 
 PREFIX = "/v1/in/"
+AT_ONCE_BYTES_MAX = 16_000  # larger bodies are read one a turn of the loop
 INLINE_BYTES_MAX = 128_000  # larger bodies are read in a thread, so that the others need not wait
 INLINE_GZIP_BYTES_MAX = 8_000
 LINGER_SECONDS = 1.0  # how long a refused body is still read, so that its sender sees the answer
@@ -49,6 +50,7 @@ class Gateway:
             keys_max=settings.keys_max,
             record_bytes_max=ports.sink.record_bytes_max,
         )
+        self._turns = turns.Turns()
         self._thread = ThreadPoolExecutor(1, "gateway-large-bodies")
         self._silent_until = 0.0
         self._held_bytes = 0  # of bodies that have no answer yet
@@ -179,18 +181,20 @@ class Gateway:
         What is read at once waits for nothing but the sink, which keeps that time itself.
         """
         read = partial(steps.receive, delivery, source, self._ports.encoders, self._limits)
-        if self._small(delivery):
+        packed = "content-encoding" in delivery.headers
+        size = len(delivery.body)
+        if size <= AT_ONCE_BYTES_MAX and not packed:
             return await self._settled(read(), source)
         try:
             async with asyncio.timeout(self._settings.ack_seconds_max):
-                outcome = await asyncio.get_running_loop().run_in_executor(self._thread, read)
+                if size <= (INLINE_GZIP_BYTES_MAX if packed else INLINE_BYTES_MAX):
+                    await self._turns.mine(turns.BYTES_MAX if packed else size)
+                    outcome = read()
+                else:
+                    outcome = await asyncio.get_running_loop().run_in_executor(self._thread, read)
                 return await self._settled(outcome, source)
         except TimeoutError:
             return responses.problem(_unavailable("the events could not be stored in time"))
-
-    def _small(self, delivery: Delivery) -> bool:
-        packed = "content-encoding" in delivery.headers
-        return len(delivery.body) <= (INLINE_GZIP_BYTES_MAX if packed else INLINE_BYTES_MAX)
 
     async def _settled(
         self, outcome: Refusal | Answer | Received, source: WebhookSource

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from schemas.errors import SetupError
 from services.collector import calm_collector
+from services.gateway.accepting import Acceptor
 from services.gateway.app import Gateway
 from services.gateway.ports import GatewayPorts
 from services.gateway.protocol import bounded_protocol
@@ -29,6 +30,20 @@ class _Server(uvicorn.Server):
     @override
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's with sockets and without a lifespan, but for who takes connections."""
+
+        def protocol() -> asyncio.Protocol:
+            return self.config.http_protocol_class(  # type: ignore[call-arg] # as uvicorn calls it
+                config=self.config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+            )
+
+        self.servers = [Acceptor(listener, protocol) for listener in sockets or ()]  # type: ignore[misc] # what it asks of a server
+        self.started = True
 
 
 def listen(settings: GatewaySettings) -> socket.socket:

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.enable_socket
 DEADLINE = 3.0
 
 
-def large(number: int) -> bytes:
-    return orjson.dumps({"id": str(number), "x": "x" * INLINE_BYTES_MAX})
+def large(number: int, size: int = INLINE_BYTES_MAX) -> bytes:
+    return orjson.dumps({"id": str(number), "x": "x" * size})
 
 
 def silent(here: World) -> None:
@@ -44,18 +44,23 @@ def timed(
     return uvloop.run(scenario())
 
 
-def test_large_bodies_that_keep_a_plugin_busy_are_503_in_time() -> None:
-    """One thread reads them; those whose turn does not come are sent again."""
+@pytest.mark.parametrize(
+    ("size", "count", "pause"), [(INLINE_BYTES_MAX, 12, 0.6), (INLINE_BYTES_MAX - 1_000, 80, 0.05)]
+)
+def test_large_bodies_that_keep_a_plugin_busy_are_503_in_time(
+    size: int, count: int, pause: float
+) -> None:
+    """A thread reads them, or the loop, turn by turn; those whose turn does not come are sent again."""
 
     def slow(headers: Any, body: Any) -> str:
         del headers
-        time.sleep(0.6)
+        time.sleep(pause)
         return str(body["id"])
 
     here = World([replace(source(), event_id=slow)])
-    replies, seconds = timed(here, [large(n) for n in range(12)])
+    replies, seconds = timed(here, [large(n, size) for n in range(count)])
     assert seconds < DEADLINE
-    assert len(replies) == 12
+    assert len(replies) == count
     assert {reply.status for reply in replies} == {200, 503}
     assert all(reply.headers["retry-after"] for reply in replies if reply.status == 503)
     stored = [record.key for record in here.sink.records if record.key != b"warm"]
