@@ -49,7 +49,7 @@ check: $(READY) ## format, lint, types, architecture, dependencies
 	@$(BIN)/deptry .
 
 # Tests with sockets mostly wait: the three parts run beside each other, units at a lower priority.
-TESTED := $(BIN)/coverage run -m pytest -q -m "not docker and not snowflake and not slow"
+TESTED := $(BIN)/coverage run -m pytest -q --durations=20 -m "not docker and not snowflake and not slow"
 test: $(READY) ## all tests that need no Docker and no account
 	@rm -f .coverage .coverage.*
 	@mkdir -p build
