@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +22,7 @@ from services.embedded.warehouse import EmbeddedWarehouse
 OUT = Path("build/bench.json")
 BACKLOG = 5_000_000
 FAUST_EVENTS = 50_000
+WIDTH = 132  # of the table, in a file
 Results = dict[str, dict[str, Any]]
 
 
@@ -90,8 +92,23 @@ def measurements(folder: Path, found: Results) -> Iterator[tuple[str, Callable[[
     yield "latency", latency.run
 
 
+def _shown(cell: object) -> str:
+    """Three digits behind the point at most; large numbers in groups."""
+    match cell:
+        case None:
+            return ""
+        case float() if cell < 1_000:
+            return f"{cell:.3f}".rstrip("0").rstrip(".")
+        case int() | float():
+            return f"{cell:,.0f}"
+        case _:
+            return str(cell)
+
+
 def main() -> None:
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     wanted = set(sys.argv[1:])
     results: Results = json.loads(OUT.read_text()) if wanted and OUT.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -102,12 +119,16 @@ def main() -> None:
             results |= measure()
             OUT.parent.mkdir(exist_ok=True)
             OUT.write_text(json.dumps(results, indent=1) + "\n")
-    table = Table("what", "value", "unit", "baseline", "ratio", "target", "met")
-    for name, row in results.items():
+    table = Table(box=box.SIMPLE, expand=False)
+    for column, kept in (("what", False), ("value", True), ("unit", False), ("beside", True)):
+        table.add_column(column, no_wrap=kept, overflow="fold")
+    for column in ("ratio", "target", "met"):
+        table.add_column(column, no_wrap=True)
+    for name, row in sorted(results.items(), key=lambda each: each[1].get("target") is None):
         cells = (row.get(key) for key in ("value", "unit", "baseline", "ratio", "target"))
         met = row.get("met")
         shown = "" if met is None else "yes" if met else "NO"
-        table.add_row(name, *("" if c is None else str(c) for c in cells), shown)
+        table.add_row(name, *map(_shown, cells), shown)
     console.print(table)
 
 

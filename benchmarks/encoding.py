@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from statistics import median
 from typing import Any
 
 import fastavro
@@ -30,7 +29,7 @@ from services.collector import calm_collector
 
 PAGES = (1, 100, 1_000, 10_000)
 TARGET_PAGE, TARGET = 1_000, 4.0
-ROUNDS = 5
+ROUNDS = 7
 EVENTS = 20_000  # of a round
 NOW = 1_795_000_000_000_000
 
@@ -176,7 +175,10 @@ def microseconds(work: Callable[[], object], events: int) -> float:
 
 
 def compared(stream: Contract, records: list[Incoming]) -> tuple[float, float]:
-    """Ours and the baseline's microseconds an event: medians of rounds in turns."""
+    """Ours and the baseline's microseconds an event: of rounds in turns the best of each.
+
+    What others do on the machine only ever makes a round slower.
+    """
     ours, theirs = StreamEncoder(stream, SCHEMA_ID), Baseline(stream)
     assert [r.value for r in ours.encode(records).records] == theirs.encode(records)
     rounds = [
@@ -186,7 +188,7 @@ def compared(stream: Contract, records: list[Incoming]) -> tuple[float, float]:
         )
         for _ in range(ROUNDS)
     ]
-    return median(a for a, _ in rounds), median(b for _, b in rounds)
+    return min(a for a, _ in rounds), min(b for _, b in rounds)
 
 
 def fastavro_alone() -> dict[str, Any]:

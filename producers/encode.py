@@ -260,12 +260,24 @@ def _named(value: dict[str, Any], names: Sequence[str]) -> str | None:
 
 def _column(values: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str] | None:
     """:func:`_named` of every record; None where it is None for one of them, or no name is."""
-    columns = [[_text(value.get(name)) for value in values] for name in names]
+    columns = [_all_texts([value.get(name) for value in values]) for name in names]
     if not columns or any(None in column for column in columns):
         return None
     if len(columns) == 1:
         return columns[0]  # type: ignore[return-value] # no None is in it
     return [identity.joined(map(str, row)) for row in zip(*columns, strict=True)]
+
+
+def _all_texts(parts: list[Any]) -> list[str | None]:
+    """:func:`_text` of each; together where all are texts already."""
+    if {str}.issuperset(map(type, parts)):
+        try:
+            "".join(parts).encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return parts
+    return [_text(part) for part in parts]
 
 
 def _text(part: object) -> str | None:

@@ -18,6 +18,7 @@ from services.settings import Gateway as GatewaySettings
 
 CHUNKING_RATIO = 8  # chunks of one byte need six on the wire
 LINGER_SECONDS = 1.0
+LATE_SECONDS = 0.2  # a few turns of a loop that is busy
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -144,6 +145,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _late(self) -> None:
+        """Its time is over: what has come already, while the loop was busy, is read first."""
+        self._timer = self.loop.call_later(LATE_SECONDS, self._too_late)
+
+    def _too_late(self) -> None:
         self._timer = None
         if self._answering():
             self._arm()

@@ -10,6 +10,7 @@ import pytest
 pytestmark = [pytest.mark.embedded, pytest.mark.enable_socket, pytest.mark.timeout(300)]
 
 
+@pytest.mark.slow  # `make demo` does it with all of the data
 def test_the_demo_proves_on_a_share_of_the_data_that_nothing_was_lost(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     command = [sys.executable, "-m", "services.cli", "demo", "--share", "0.02"]

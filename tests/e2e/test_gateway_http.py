@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -79,15 +80,38 @@ def test_a_body_in_many_pieces_is_put_together() -> None:
 def test_a_slow_body_is_408() -> None:
     async def scenario(world: World, port: int) -> None:
         whole = request(GOOD)
-        (reply,) = await exchange(port, whole[:-3], 0.6, whole[-3:])
+        (reply,) = await exchange(port, whole[:-3], 0.9, whole[-3:])
         assert reply.status == 408
         assert reply.json["type"] == "urn:sluice:refusal:too_slow"
-        piped = await exchange(port, request(GOOD) + whole[:-3], 0.6, whole[-3:], count=2)
+        piped = await exchange(port, request(GOOD) + whole[:-3], 0.9, whole[-3:], count=2)
         assert statuses(piped) == [200, 408]
         trickle = [part for n in range(len(whole)) for part in (whole[n : n + 1], 0.01)]
         assert statuses(await exchange(port, *trickle)) == [408]
         assert len(world.sink.records) == 1
         assert world.metrics.total("gateway_refusals", reason="too_slow") == 3
+
+
+def test_a_body_that_comes_while_the_loop_is_busy_is_taken() -> None:
+    whole = request(b'{"id":"a","x":"%s"}' % (b"x" * 900_000))
+
+    def send(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(whole[:100_000])
+            time.sleep(0.2)  # the gateway reads it, and its time begins
+            connection.sendall(whole[100_000:])
+            return connection.recv(100)
+
+    def busy() -> None:
+        time.sleep(0.5)
+
+    async def scenario(world: World, port: int) -> None:
+        sending = asyncio.create_task(asyncio.to_thread(send, port))
+        await asyncio.sleep(0.1)
+        busy()  # the loop: longer than a body may take
+        assert (await sending).startswith(b"HTTP/1.1 200")
+        assert len(world.sink.records) == 1
+
+    on(scenario)
 
 
 def test_a_refused_body_that_never_ends_does_not_keep_its_connection() -> None:
