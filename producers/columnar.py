@@ -128,13 +128,20 @@ def _times(values: Values) -> pl.Series:
     return _parsed(values, _TIME, parsed=times)["parsed"]
 
 
+def _stamp(local: pl.Expr) -> pl.Expr:
+    return local.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+
+
 def _stamps(values: Values) -> pl.Series:
     """ISO 8601 with or without an offset, as naive UTC."""
+    _require(values, _TEXT)
+    if all(v is None or v[-1:] == "Z" for v in values):
+        return _parsed(values, _STAMP, parsed=_stamp(_VALUE.str.strip_suffix("Z")))["parsed"]
     local = _VALUE.str.strip_chars_end("Z").str.replace(r"[+-]\d\d:\d\d$", "")
     found = _parsed(
         values,
         _STAMP,
-        parsed=local.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False),
+        parsed=_stamp(local),
         offset=_VALUE.str.extract(r"T.*([+-]\d\d:\d\d)$"),
     )
     stamps, offsets = found["parsed"], found["offset"]
@@ -175,9 +182,9 @@ def _decimals(kind: Decimal, values: Values) -> pl.Series:
 
 def _members(kind: Enum, values: Values) -> pl.Series:
     texts = _texts(values)
-    known = texts.is_in(kind.symbols)
-    if not known.all():
-        raise UnfitError((~known).fill_null(value=False).arg_true().to_list())
+    if not {None, *kind.symbols}.issuperset(values):
+        known = {None, *kind.symbols}
+        raise UnfitError([i for i, v in enumerate(values) if v not in known])
     return texts
 
 

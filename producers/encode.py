@@ -1,7 +1,8 @@
 """A record becomes an event, or a rejection."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from itertools import repeat
+from typing import Any, NamedTuple, Protocol, cast
 
 import polars as pl
 import pydantic
@@ -77,15 +78,20 @@ class StreamEncoder:
             values = self._few(incoming, ids)
         else:
             values = self._many(incoming, ids)
-        topic = self.contract.topic
-        records, rejections = [], []
-        headers = self._headers(incoming, ids)
-        for value, (_, key), head in zip(values, identities, headers, strict=True):
-            if type(value) is bytes:
-                records.append(Record(topic, value, key, head))
-            elif isinstance(value, Rejection):
-                rejections.append(value)
-        return Encoded(tuple(records), tuple(rejections), tuple(ids))
+        topic, headers = self.contract.topic, self._headers(incoming, ids)
+        keys = [key for _, key in identities]
+        if {bytes}.issuperset(map(type, values)):
+            written = map(Record, repeat(topic), cast("list[bytes]", values), keys, headers)
+            return Encoded(tuple(written), (), tuple(ids))
+        return Encoded(
+            tuple(
+                Record(topic, value, key, head)
+                for value, key, head in zip(values, keys, headers, strict=True)
+                if isinstance(value, bytes)
+            ),
+            tuple(value for value in values if isinstance(value, Rejection)),
+            tuple(ids),
+        )
 
     def _headers(self, incoming: Sequence[Incoming], ids: Sequence[str]) -> Sequence[RecordHeaders]:
         attributes, stream = self._attributes, self.contract.stream
@@ -197,7 +203,19 @@ class StreamEncoder:
 
     def _many(self, incoming: Sequence[Incoming], ids: Sequence[str]) -> list[bytes | Rejection]:
         """Canonical records in one native call; the others one by one. In the input's order."""
-        rows = list(range(len(incoming)))
+        try:
+            native = self._native(incoming, ids)
+        except UnfitError as error:
+            return self._fitting(incoming, ids, set(error.rows))
+        if native is None:
+            return [self._one(*each) for each in zip(incoming, ids, strict=True)]
+        return [*native]
+
+    def _fitting(
+        self, incoming: Sequence[Incoming], ids: Sequence[str], unfit: set[int]
+    ) -> list[bytes | Rejection]:
+        """The same without these rows, and without more of them that are found on the way."""
+        rows = [row for row in range(len(incoming)) if row not in unfit]
         native: list[bytes] | None = None
         for _ in range(ROUNDS_MAX):
             if len(rows) < self._columnar_min:
