@@ -4,6 +4,8 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -28,7 +30,7 @@ class Acceptor:
         self._listener = listener
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
-        self._beginning: set[asyncio.Task[object]] = set()
+        self._beginning: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._watch()
 
@@ -55,7 +57,17 @@ class Acceptor:
             self._loop.connect_accepted_socket(self._protocol, connection)
         )
         self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
+        task.add_done_callback(partial(self._begun, connection))
+
+    def _begun(self, connection: socket.socket, task: asyncio.Task[Any]) -> None:
+        self._beginning.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            connection.close()
+        if error is not None and not isinstance(error, OSError):  # that is a client that has gone
+            self._loop.call_exception_handler(
+                {"message": "a connection could not begin", "exception": error}
+            )
 
     def _rest(self, error: OSError) -> None:
         """Those that wait go on waiting, in the kernel."""

@@ -45,6 +45,14 @@ class _Server(uvicorn.Server):
         self.servers = [Acceptor(listener, protocol) for listener in sockets or ()]  # type: ignore[misc] # what it asks of a server
         self.started = True
 
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, after the connections that are just being taken: it tells all to end."""
+        for acceptor in self.servers:
+            acceptor.close()
+            await acceptor.wait_closed()
+        await super().shutdown(sockets)
+
 
 def listen(settings: GatewaySettings) -> socket.socket:
     """The bound and listening socket. Raises SetupError if the address cannot be had."""

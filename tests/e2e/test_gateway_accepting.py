@@ -122,6 +122,30 @@ def test_a_client_that_has_gone_again_is_passed_over() -> None:
     uvloop.run(scenario())
 
 
+def test_a_connection_that_cannot_begin_is_told_and_the_others_do() -> None:
+    async def scenario() -> None:
+        made: list[bool] = []
+        told: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: told.append(context["exception"])
+        )
+        failing = [ValueError("a bug"), ConnectionResetError("gone")]
+
+        def protocol() -> Counting:
+            if failing:
+                raise failing.pop(0)
+            return Counting(made)
+
+        with listen(GatewaySettings(port=0)) as listener, connected(listener, 5):
+            acceptor = Acceptor(listener, protocol)
+            await turns(TURNS)
+            acceptor.close()
+        assert len(made) == 3
+        assert [type(error) for error in told] == [ValueError]
+
+    uvloop.run(scenario())
+
+
 def test_a_small_delivery_does_not_wait_for_the_large_ones_before_it() -> None:
     large = b'{"id":"1","x":"%s"}' % (b"x" * 120_000)
     answered: list[str] = []
