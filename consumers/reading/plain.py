@@ -27,7 +27,7 @@ _CONTEXT = decimal.Context(prec=10_000)
 
 
 def plain(kind: FieldType, value: Any) -> tuple[Any, bool]:  # noqa: ANN401 - whatever Avro holds
-    """A value as its column takes it, and whether it fits; what does not becomes null."""
+    """A value as its column takes it, and whether it fits; what has no place there becomes null."""
     if value is None:
         return None, True
     match kind:
@@ -81,9 +81,7 @@ def _nested(kind: Array | Map | Record, value: Any) -> tuple[Any, bool]:  # noqa
 def _inner(kind: FieldType, value: Any) -> tuple[Any, bool]:  # noqa: ANN401 - see plain
     """Of what becomes JSON, which knows no infinity and no NaN."""
     found, fits = plain(kind, value)
-    if isinstance(found, float) and not math.isfinite(found):
-        return None, False
-    return found, fits
+    return found, fits and not (isinstance(found, float) and not math.isfinite(found))
 
 
 def as_json(text: str | None) -> str | None:
