@@ -106,26 +106,25 @@ def _require_all(fits: pl.Series) -> None:
 _VALUE = pl.col("value")
 
 
-def _parsed(values: Values, pattern: str, **parts: pl.Expr) -> pl.DataFrame:
+def _parsed(texts: pl.Series, pattern: str, **parts: pl.Expr) -> pl.DataFrame:
     """Expressions of ``_VALUE`` over texts of the pattern's form, in one query.
 
     Raises UnfitError, also for what the part ``parsed`` refuses (31 June).
     """
-    texts = _texts(values).alias("value").to_frame()
     fits = _VALUE.is_null() | (_VALUE.str.contains(pattern) & parts["parsed"].is_not_null())
-    found = texts.select(fits=fits, **parts)
+    found = texts.to_frame(_VALUE.meta.output_name()).select(fits=fits, **parts)
     _require_all(found["fits"])
     return found
 
 
 def _dates(values: Values) -> pl.Series:
     dates = _VALUE.str.to_date("%Y-%m-%d", strict=False)
-    return _parsed(values, _DATE, parsed=dates)["parsed"]
+    return _parsed(_texts(values), _DATE, parsed=dates)["parsed"]
 
 
 def _times(values: Values) -> pl.Series:
     times = _VALUE.str.to_time("%H:%M:%S%.f", strict=False)
-    return _parsed(values, _TIME, parsed=times)["parsed"]
+    return _parsed(_texts(values), _TIME, parsed=times)["parsed"]
 
 
 def _stamp(local: pl.Expr) -> pl.Expr:
@@ -134,12 +133,12 @@ def _stamp(local: pl.Expr) -> pl.Expr:
 
 def _stamps(values: Values) -> pl.Series:
     """ISO 8601 with or without an offset, as naive UTC."""
-    _require(values, _TEXT)
+    texts = _texts(values)
     if all(v is None or v[-1:] == "Z" for v in values):
-        return _parsed(values, _STAMP, parsed=_stamp(_VALUE.str.strip_suffix("Z")))["parsed"]
+        return _parsed(texts, _STAMP, parsed=_stamp(_VALUE.str.strip_suffix("Z")))["parsed"]
     local = _VALUE.str.strip_chars_end("Z").str.replace(r"[+-]\d\d:\d\d$", "")
     found = _parsed(
-        values,
+        texts,
         _STAMP,
         parsed=_stamp(local),
         offset=_VALUE.str.extract(r"T.*([+-]\d\d:\d\d)$"),
@@ -182,8 +181,8 @@ def _decimals(kind: Decimal, values: Values) -> pl.Series:
 
 def _members(kind: Enum, values: Values) -> pl.Series:
     texts = _texts(values)
-    if not {None, *kind.symbols}.issuperset(values):
-        known = {None, *kind.symbols}
+    known = {None, *kind.symbols}
+    if not known.issuperset(values):
         raise UnfitError([i for i, v in enumerate(values) if v not in known])
     return texts
 

@@ -203,29 +203,21 @@ class StreamEncoder:
 
     def _many(self, incoming: Sequence[Incoming], ids: Sequence[str]) -> list[bytes | Rejection]:
         """Canonical records in one native call; the others one by one. In the input's order."""
-        try:
-            native = self._native(incoming, ids)
-        except UnfitError as error:
-            return self._fitting(incoming, ids, set(error.rows))
-        if native is None:
-            return [self._one(*each) for each in zip(incoming, ids, strict=True)]
-        return [*native]
-
-    def _fitting(
-        self, incoming: Sequence[Incoming], ids: Sequence[str], unfit: set[int]
-    ) -> list[bytes | Rejection]:
-        """The same without these rows, and without more of them that are found on the way."""
-        rows = [row for row in range(len(incoming)) if row not in unfit]
+        rows: Sequence[int] = range(len(incoming))
+        fit, names = incoming, ids
         native: list[bytes] | None = None
         for _ in range(ROUNDS_MAX):
             if len(rows) < self._columnar_min:
                 break
             try:
-                native = self._native([incoming[r] for r in rows], [ids[r] for r in rows])
+                native = self._native(fit, names)
                 break
             except UnfitError as error:
                 unfit = set(error.rows)
                 rows = [row for place, row in enumerate(rows) if place not in unfit]
+                fit, names = [incoming[row] for row in rows], [ids[row] for row in rows]
+        if native and len(rows) == len(incoming):
+            return [*native]
         done: dict[int, bytes] = dict(zip(rows, native, strict=True)) if native else {}
         return [
             done[row] if row in done else self._one(incoming[row], ids[row])

@@ -17,10 +17,10 @@ _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 class Acceptor:
     """Takes all connections that wait, in every turn of the event loop.
 
-    libuv takes one a turn since 1.45 (https://github.com/libuv/libuv/pull/3696), and under load a
-    turn lasts: of a hundred senders that connect at once, some would wait for seconds while others
-    are answered again and again (docs/adr/0013-accepting.md). Fits what uvicorn asks of an
-    :class:`asyncio.Server`.
+    libuv takes one a turn (https://github.com/libuv/libuv/pull/3696), and under load a turn lasts:
+    of a hundred senders that connect at once, some would wait for seconds while others are
+    answered again and again (docs/adr/0013-connections-and-turns.md). Fits what uvicorn asks of
+    an :class:`asyncio.Server`.
     """
 
     def __init__(
@@ -62,9 +62,10 @@ class Acceptor:
     def _begun(self, connection: socket.socket, task: asyncio.Task[Any]) -> None:
         self._beginning.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None:
-            connection.close()
-        if error is not None and not isinstance(error, OSError):  # that is a client that has gone
+        if error is None:
+            return
+        connection.close()
+        if not isinstance(error, OSError):  # that is a client that has gone
             self._loop.call_exception_handler(
                 {"message": "a connection could not begin", "exception": error}
             )

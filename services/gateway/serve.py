@@ -93,7 +93,6 @@ async def serve(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(longest) + DRAIN_MARGIN_SECONDS,
     )
