@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import dedupe, encoding, flush, gateway, latency, loader, receiving
+from benchmarks import dedupe, encoding, fairness, flush, gateway, latency, loader, receiving
 from services.embedded.kafka import EmbeddedKafka
 from services.embedded.warehouse import EmbeddedWarehouse
 
@@ -85,6 +85,7 @@ def measurements(folder: Path, found: Results) -> Iterator[tuple[str, Callable[[
             yield "backlog", lambda: backlog(kafka.bootstrap, connection)
         yield "faust", lambda: faust_baseline(kafka.bootstrap, found)
         yield "gateway", lambda: gateway.run(kafka.bootstrap)
+        yield "fairness", lambda: fairness.run(kafka.bootstrap)
     yield "receiving", receiving.run
     yield "encoding", encoding.run
     yield "dedupe", dedupe.run

@@ -45,7 +45,7 @@ def application(bootstrap: str, topic: str, events: int, folder: Path) -> faust.
             counts["events"] += 1
             body = io.BytesIO(value)
             body.seek(HEADER.size)
-            record = fastavro.schemaless_reader(body, schema, None)
+            record: Any = fastavro.schemaless_reader(body, schema, None)
             try:
                 order = Order.model_validate(record)
             except ValidationError:

@@ -10,7 +10,8 @@ from statistics import median
 
 from confluent_kafka import Producer
 
-from benchmarks.encoding import SCHEMA_ID, contract, order, page
+from benchmarks.encoding import order, page
+from benchmarks.events import SCHEMA_ID, contract
 from producers.encode import StreamEncoder
 from schemas.events import Record
 from schemas.headers import cloud_event

@@ -108,7 +108,7 @@ def measured_load(
     extra = [json.dumps(dict(connection))] if connection else []
     found = child("load", bootstrap, filled(bootstrap, events), str(events), *extra)
     exact = verdicts(events)
-    if (found["rows"], found["duplicates"], found["dead"]) != exact:
+    if tuple(found[name] for name in ("rows", "duplicates", "dead")) != exact:
         raise RuntimeError(f"rows, duplicates and dead are not {exact}: {found}")
     return found
 
@@ -119,7 +119,7 @@ def run(
     """{name: {value, unit, baseline, ratio, target, met}}; fills the topic first."""
     topic = filled(bootstrap, events)
     results = {}
-    measured = [
+    measured: list[tuple[str, float | None, str, Mapping[str, Any] | None]] = [
         ("loader", 0.45, "", None),
         ("loader, both with the collector calm", None, "calm", None),
     ]

@@ -60,7 +60,7 @@ class RocksStore:
     @property
     def rows(self) -> int:
         """See the port; RocksDB's own estimate."""
-        return int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0)
+        return int(self._database.property_int_value("rocksdb.estimate-num-keys") or 0)
 
     def latest(self, keys: Keys) -> Found:
         names = _names(keys)

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from producers.stamps import even_stamps
 from schemas import exact_json
 from schemas.columns import dtype_of
 from schemas.types import Array, Decimal, Enum, FieldType, Map, Record, Scalar
@@ -133,6 +134,9 @@ def _stamp(local: pl.Expr) -> pl.Expr:
 
 def _stamps(values: Values) -> pl.Series:
     """ISO 8601 with or without an offset, as naive UTC."""
+    even = even_stamps(values)
+    if even is not None:
+        return even
     texts = _texts(values)
     if all(v is None or v[-1:] == "Z" for v in values):
         return _parsed(texts, _STAMP, parsed=_stamp(_VALUE.str.strip_suffix("Z")))["parsed"]

@@ -255,21 +255,30 @@ class FrameWriter:
     def __init__(self, kinds: dict[str, FieldType], schema_id: int) -> None:
         self.header = avro.wire_header(schema_id)
         self.native = not any(_has_map(kind) for kind in kinds.values())
-        self._columns = [_writable(pl.col(name), kind).alias(name) for name, kind in kinds.items()]
+        self._names = list(kinds)
+        self._changed = [
+            _writable(pl.col(name), kind).alias(name)
+            for name, kind in kinds.items()
+            if _changes(kind)
+        ]
 
     def write(self, frame: pl.DataFrame, marker: bytes = MARKER) -> list[bytes] | None:
         """One message a row, in order; None if ``marker`` occurs in the data."""
         if frame.is_empty():
             return []
-        marked = frame.select(*self._columns, pl.lit(marker).alias(_SEAM)).rechunk()
+        seam = marker + self.header  # what is cut at the marker begins with the header
+        seams = pl.Series(_SEAM, [seam], dtype=pl.Binary).new_from_index(0, frame.height)
+        written = frame.with_columns(self._changed) if self._changed else frame
         out = io.BytesIO()
+        # made of columns: for a thousand rows the set-up of a query is most of its cost
+        marked = pl.DataFrame([seams, *map(written.get_column, self._names)]).rechunk()
         marked.write_avro(out, compression="uncompressed")
         count, body = avro.block_body(out.getvalue())
-        # union branch 1, then the length: how Polars writes the marker's column
-        parts = body.split(b"\x02" + avro.varint(len(marker)) + marker)
-        if count != frame.height or len(parts) != count + 1 or parts[-1]:
+        # union branch 1, then the length: how Polars writes the seam's column
+        before, *messages = body.split(b"\x02" + avro.varint(len(seam)) + marker)
+        if before or len(messages) != frame.height or count != frame.height:
             return None
-        return [self.header + part for part in parts[:-1]]
+        return messages
 
 
 def _struct(column: pl.Expr, parts: dict[str, pl.Expr]) -> pl.Expr:
@@ -296,11 +305,11 @@ def _writable(column: pl.Expr, kind: FieldType) -> pl.Expr:
         case Scalar.TIME:
             return column.cast(pl.Int64) // 1000  # Polars counts nanoseconds
         case Decimal():
-            return column.map_batches(avro_bytes, return_dtype=pl.Binary())
+            # elementwise: within lists it is called once, and not once a list
+            return column.map_batches(avro_bytes, return_dtype=pl.Binary(), is_elementwise=True)
         case Enum(_, symbols):
-            return column.replace_strict(
-                list(symbols), list(range(len(symbols))), default=None, return_dtype=pl.Int32
-            )
+            indexes = column.cast(pl.Enum(symbols), strict=False).to_physical()
+            return indexes.cast(pl.Int32)
         case Array(item, _, _):
             inner = _writable(pl.element(), item)
             return column.list.eval(inner) if _changes(item) else column

@@ -35,4 +35,6 @@ def apply_all(project: Project, *, as_json: bool = False) -> ExitCode:
             typer.echo(line)
         for line in changes.differences:
             typer.echo(f"differs: {line}", err=True)
+        for line in changes.warnings:
+            typer.echo(f"warning: {line}", err=True)
     return ExitCode.CHECK_FAILED if changes.differences else ExitCode.OK

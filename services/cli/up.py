@@ -158,6 +158,8 @@ def keep_up(project: Project) -> ExitCode:
         log.info("applied", change=what)
     for what in changes.differences:
         log.warning("differs from its contract", what=what)
+    for what in changes.warnings:
+        log.warning("a contract asks for more", what=what)
     console = Console(stderr=True)
     stop = Stop()
     with stop_on_signals(stop), running(project) as members:

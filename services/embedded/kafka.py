@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from schemas.errors import SetupError
-from services.embedded.process import Process, ProcessSpec
+from services.embedded.process import Process, ProcessSpec, scratch
 
 HOST = "127.0.0.1"
 # Below the range that systems take for outgoing connections: a client that retries a dead
@@ -54,12 +55,14 @@ class _Java:
         """Where the first run writes the archive; it is moved into place when it is whole."""
         return self.archive.with_suffix(f".{os.getpid()}.draft")
 
-    def command(self, main: str, *arguments: str, train: bool = False) -> list[str]:
+    def command(
+        self, main: str, *arguments: str, options: Sequence[str] = (), train: bool = False
+    ) -> list[str]:
         """A command line; with ``train`` the JVM writes the archive when it ends."""
         cache = f"-XX:AOTCache={self.archive}"
         if not self.archive.exists():
             cache = f"-XX:AOTCacheOutput={self.draft}" if train else "-Xshare:auto"
-        return [self.binary, *JVM, cache, "-cp", self.classpath, main, *arguments]
+        return [self.binary, *JVM, *options, cache, "-cp", self.classpath, main, *arguments]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +196,11 @@ class EmbeddedKafka:
     def _process(self, java: _Java, node: int) -> Process:
         properties = str(self.folder / f"node{node}.properties")
         train = node == 1 and not java.archive.exists()
+        name = f"kafka-{node}"
+        temporary = f"-Djava.io.tmpdir={scratch(self.folder, name)}"
         spec = ProcessSpec(
-            name=f"kafka-{node}",
-            command=java.command("kafka.Kafka", properties, train=train),
+            name=name,
+            command=java.command("kafka.Kafka", properties, options=[temporary], train=train),
             folder=self.folder,
             ready=partial(self._ready, node),
             ready_seconds_max=READY_SECONDS_MAX,

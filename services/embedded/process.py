@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,13 +59,18 @@ def last_error(text: str) -> dict[str, str]:
     return {}
 
 
+def scratch(folder: Path, name: str) -> Path:
+    """A child's folder for temporary files, emptied at each start: KILL leaves such files."""
+    return folder.absolute() / f"{name}.tmp"
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """What to run. ``ready`` must return within a second or two, and never raise."""
 
     name: str
     command: Sequence[str]
-    folder: Path  # gets NAME.log with stdout and stderr
+    folder: Path  # gets NAME.log with stdout and stderr, and NAME.tmp
     ready: Callable[[], bool] = always
     environ: Mapping[str, str] = field(default_factory=dict)  # on top of our own
     ready_seconds_max: float = 60.0
@@ -226,6 +232,10 @@ class Process:
     def _spawn(self) -> subprocess.Popen[bytes]:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
             self.log.replace(self.log.with_suffix(".log.1"))
+        temporary = scratch(self.spec.folder, self.spec.name)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True, exist_ok=True)
+        environ = {"TMPDIR": str(temporary), **self.spec.environ}
         guard = [sys.executable, "-I", "-S", str(GUARD), str(os.getpid())]
         with self.log.open("ab") as out:
             return subprocess.Popen(  # noqa: S603 - the caller's own command, without a shell
@@ -234,5 +244,5 @@ class Process:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **self.spec.environ},  # noqa: TID251 - handed on, not read
+                env={**os.environ, **environ},  # noqa: TID251 - handed on, not read
             )

@@ -2,8 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, assert_never
 
@@ -29,8 +30,10 @@ AT_ONCE_BYTES_MAX = 16_000  # larger bodies are read one a turn of the loop
 INLINE_BYTES_MAX = 128_000  # larger bodies are read in a thread, so that the others need not wait
 INLINE_GZIP_BYTES_MAX = 8_000
 LINGER_SECONDS = 1.0  # how long a refused body is still read, so that its sender sees the answer
-LOG_SECONDS = 10.0  # a broker that is away is told of this often
+LOG_SECONDS = 10.0  # one thing is told of this often
+SLOW_SECONDS = 1.0  # a body that takes longer to read is told of
 
+Outcome = Refusal | Answer | Received
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -52,7 +55,8 @@ class Gateway:
         )
         self._turns = turns.Turns()
         self._thread = ThreadPoolExecutor(1, "gateway-large-bodies")
-        self._silent_until = 0.0
+        self._large = asyncio.Lock()  # whose turn the thread is
+        self._silent_until: dict[str, float] = {}
         self._held_bytes = 0  # of bodies that have no answer yet
         self.tally = Tally(ports.metrics)
 
@@ -176,29 +180,48 @@ class Gateway:
                 self._held_bytes -= size
 
     async def _answer_in_time(self, delivery: Delivery, source: WebhookSource) -> Response:
-        """The answer, after ``ack_seconds_max`` and a little at the latest.
+        """The answer, after ``ack_seconds_max`` at the latest and what its own reading takes.
 
         What is read at once waits for nothing but the sink, which keeps that time itself.
         """
         read = partial(steps.receive, delivery, source, self._ports.encoders, self._limits)
-        packed = "content-encoding" in delivery.headers
-        size = len(delivery.body)
-        if size <= AT_ONCE_BYTES_MAX and not packed:
+        if len(delivery.body) <= AT_ONCE_BYTES_MAX and "content-encoding" not in delivery.headers:
             return await self._settled(read(), source)
+        outcome: Outcome | None = None
         try:
-            async with asyncio.timeout(self._settings.ack_seconds_max):
-                if size <= (INLINE_GZIP_BYTES_MAX if packed else INLINE_BYTES_MAX):
-                    await self._turns.mine(turns.BYTES_MAX if packed else size)
-                    outcome = read()
-                else:
-                    outcome = await asyncio.get_running_loop().run_in_executor(self._thread, read)
+            async with asyncio.timeout(self._settings.ack_seconds_max) as limit:
+                outcome = await self._in_turn(delivery, read, limit)
                 return await self._settled(outcome, source)
         except TimeoutError:
-            return responses.problem(_unavailable("the events could not be stored in time"))
+            which = "its turn" if outcome is None else "the broker's acknowledgement"
+            told = {"source": source.name, "bytes": len(delivery.body)}
+            self._tell("deliveries are refused", error=f"{which} did not come in time", **told)
+            return responses.problem(_unavailable(f"{which} did not come in time"))
 
-    async def _settled(
-        self, outcome: Refusal | Answer | Received, source: WebhookSource
-    ) -> Response:
+    async def _in_turn(
+        self, delivery: Delivery, read: Callable[[], Outcome], limit: asyncio.Timeout
+    ) -> Outcome:
+        """What the delivery becomes, read when its turn has come.
+
+        Reading takes nothing off the limit: who is told to come back would have the same body read
+        again, and would be told the same for ever.
+        """
+        packed, size = "content-encoding" in delivery.headers, len(delivery.body)
+        if size <= (INLINE_GZIP_BYTES_MAX if packed else INLINE_BYTES_MAX):
+            await self._turns.mine(turns.BYTES_MAX if packed else size)
+            with _paused(limit):
+                return read()
+        async with self._large:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            with _paused(limit):
+                outcome = await loop.run_in_executor(self._thread, read)
+            if (seconds := loop.time() - began) > SLOW_SECONDS:
+                told = {"source": delivery.source, "bytes": size, "seconds": round(seconds, 2)}
+                self._tell("a delivery takes long to read", **told)
+            return outcome
+
+    async def _settled(self, outcome: Outcome, source: WebhookSource) -> Response:
         """Publish what the delivery became, and only then say so."""
         match outcome:
             case Received():
@@ -235,19 +258,19 @@ class Gateway:
             await sink.publish(records)
         except (TransientError, SetupError) as error:
             # whose setup is the operator's business; the sender can only come back
-            self._tell(error)
+            self._tell("events are not acknowledged", error=str(error))
             return _unavailable("the broker did not take the events", error)
         finally:
             self.tally.waiting(sink.pending)
         self.tally.stored(received.records, received.rejections)
         return None
 
-    def _tell(self, error: SluiceError) -> None:
+    def _tell(self, what: str, **more: object) -> None:
         """The operator, but not for each of thousands of deliveries."""
         now = self._ports.clock.monotonic()
-        if now >= self._silent_until:
-            self._silent_until = now + LOG_SECONDS
-            _log.error("events are not acknowledged", error=str(error))
+        if now >= self._silent_until.get(what, 0):
+            self._silent_until[what] = now + LOG_SECONDS
+            _log.error(what, **more)
 
     def _unfit(self, count: int, dead: Sequence[Record]) -> Refusal | None:
         """A refusal if there is no room for the records, or a dead letter is too large."""
@@ -263,6 +286,16 @@ class Gateway:
                 remedy="send smaller events; nothing of this body was stored",
             )
         return None
+
+
+@contextmanager
+def _paused(limit: asyncio.Timeout) -> Iterator[None]:
+    """What is done within takes no time off the limit."""
+    loop, ends = asyncio.get_running_loop(), limit.when()
+    began = loop.time()
+    limit.reschedule(None)
+    yield
+    limit.reschedule(None if ends is None else ends + loop.time() - began)
 
 
 def _last(scope: Scope, headers: Mapping[str, str]) -> bool:

@@ -1,6 +1,6 @@
 """Makes topics and tables what the contracts say: created or widened, never dropped."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,10 +27,11 @@ class Ledgered(Warehouse, Protocol):
 
 @dataclass(slots=True)
 class Changes:
-    """What was done, and what is left to a person."""
+    """What was done, what is left to a person, and what may come of it."""
 
     done: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,4 +144,20 @@ def apply_tables(warehouse: Ledgered, streams: Mapping[str, Contract], changes: 
         for statement in table.add_columns(contract, columns):
             warehouse.execute(statement)
             changes.done.append(statement)
+        changes.warnings += _newly_required(contract, columns)
         changes.differences += [f"{what}; {BY_HAND}" for what in misfits(contract, columns)]
+
+
+def _newly_required(contract: Contract, present: Container[str]) -> list[str]:
+    """What events that were written before will lack: each of them becomes a dead letter."""
+    new = [
+        f.source
+        for f in contract.fields
+        if f.required and not f.nullable and f.name.upper() not in present
+    ]
+    told = (
+        f"{contract.stream}: new and required: {', '.join(new)}; events without, those that wait "
+        "in the log too, become dead letters. Until all senders have it, give it a default or "
+        "`| None`"
+    )
+    return [told] if new else []

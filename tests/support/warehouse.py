@@ -6,6 +6,7 @@ import functools
 import http.client
 import itertools
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ def shared_server() -> EmbeddedWarehouse:
     folder = Path(tempfile.mkdtemp(prefix="sluice-warehouse-"))
     server = EmbeddedWarehouse(folder, idle_transaction_seconds=2, faults=True)
     server.start()
+    atexit.register(shutil.rmtree, folder)
     atexit.register(server.stop)
     return server
 

@@ -15,6 +15,8 @@ from services.setup.apply import Changes, apply_tables
 class Order(BaseModel):
     order_id: str
     n: int
+    note: str | None
+    times: int = 1
 
 
 ORDERS = Contract(stream="shop.orders", model=Order, key=("order_id",))
@@ -77,6 +79,16 @@ def test_a_missing_column_is_added() -> None:
     changes, executed = applied(N="")
     assert executed == changes.done
     assert [statement.split(" ADD ")[0] for statement in executed] == ["ALTER TABLE SHOP_ORDERS"]
+
+
+@pytest.mark.parametrize(
+    ("column", "told"), [("N", ["shop.orders: new and required: n"]), ("NOTE", []), ("TIMES", [])]
+)
+def test_a_new_field_that_events_must_have_is_told(column: str, told: list[str]) -> None:
+    """Those that wait in the log do not have it."""
+    changes, executed = applied(**{column: ""})
+    assert len(executed) == 1
+    assert [warning.partition(";")[0] for warning in changes.warnings] == told
 
 
 def test_a_table_in_lower_case_is_widened_like_any_other() -> None:

@@ -51,6 +51,19 @@ def test_start_returns_once_the_probe_says_yes(tmp_path: Path) -> None:
     assert not alive(pid)
 
 
+def test_what_a_killed_child_leaves_behind_is_gone_at_its_next_start(tmp_path: Path) -> None:
+    code = f"import tempfile; print(tempfile.mkstemp()[1], flush=True); {SLEEP}"
+    child = Process(spec(tmp_path, code, ready=lambda: b"tmp" in child.log.read_bytes()))
+    with child:
+        (left,) = child.log.read_text().split()
+        assert Path(left).parent == tmp_path / "child.tmp"
+        child.kill()
+        assert Path(left).exists()
+        child.start()
+        assert eventually(lambda: len(child.log.read_text().split()) == 2)
+        assert not Path(left).exists()
+
+
 def test_a_child_that_exits_before_it_is_ready_is_a_setup_error_with_its_last_words(
     tmp_path: Path,
 ) -> None:
