@@ -1,7 +1,9 @@
 """Secrets are named in settings and fetched when they are needed; their text is never shown."""
 
+import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,7 @@ from schemas.errors import SetupError
 from services.redaction import HIDDEN
 
 COMMAND_SECONDS_MAX = 10
+_NAME = re.compile(r"(env|file|command):\S.*")
 
 
 def _named(text: str) -> str:
@@ -24,6 +27,21 @@ def _named(text: str) -> str:
 
 SecretName = Annotated[str, AfterValidator(_named)]
 """``env:NAME``, ``file:PATH`` or ``command:LINE``."""
+
+
+def named_in(settings: object, place: str = "") -> Iterator[tuple[str, str]]:
+    """Where settings name secrets, such as ``sources.shop.secrets``, and those names."""
+    match settings:
+        case str() if _NAME.fullmatch(settings):
+            yield place, settings
+        case dict():
+            for key, inner in settings.items():
+                yield from named_in(inner, f"{place}.{key}" if place else str(key))
+        case list() | tuple():
+            for inner in settings:
+                yield from named_in(inner, place)
+        case _:
+            return
 
 
 def resolve(name: str, environ: dict[str, str], root: Path) -> str:

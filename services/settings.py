@@ -178,7 +178,7 @@ class Gateway(Section):
         default=10, gt=0, description="Longest time a client may take to send its body (408)."
     )
     ack_seconds_max: float = Field(
-        default=2.5, gt=0, description="Longest wait for the broker's acknowledgement (503)."
+        default=2.5, gt=0, description="Longest wait for a body's turn and the broker (503)."
     )
     in_flight_events_max: int = Field(
         default=50_000, ge=1, description="Most events waiting for the broker (503)."

@@ -1,6 +1,7 @@
 """Proves, by events' ids, that duplicates are duplicates and that nothing is loaded twice.
 
-Counts alone would balance if a new event were taken for a duplicate, or a duplicate for new.
+Counts alone would balance if a new event were taken for a duplicate, or a duplicate for new; and
+if a row had become another event's.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from schemas.keys import Integers, Keys
 from schemas.ports import LogReader, Warehouse
 
 EVENTS_MAX = 100_000_000  # of one partition: 3.2 GB of keys, twice that while they are sorted
+ROWS_MAX = 200_000  # whose ids are fetched at a time
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -57,14 +59,18 @@ class Settled:
         inside: npt.NDArray[np.bool_] = (place >= 0) & (offsets <= self.loaded[place, 1])
         return inside
 
+    def has_any(self, first: int, after: int) -> bool:
+        """Whether the table holds an offset from ``first`` to before ``after``."""
+        return bool(((self.loaded[:, 0] < after) & (self.loaded[:, 1] >= first)).any())
+
 
 def check_ids(ports: IdPorts, settled: Settled) -> Iterator[Finding]:
     """What a partition's ids say against its books.
 
     1. Read the log up to where the warehouse stands, and keep 32 bytes an event. 2. Compare.
     3. Read again what was dropped without a copy before it, if the log's beginning is gone, and
-    ask the table for those ids. Raises SetupError for more than ``EVENTS_MAX`` offsets, and as
-    the ports do.
+    ask the table for those ids. 4. Compare the ids of the table's rows. Raises SetupError for
+    more than ``EVENTS_MAX`` offsets, and as the ports do.
     """
     if settled.after - settled.start > EVENTS_MAX:
         raise SetupError(
@@ -79,8 +85,10 @@ def check_ids(ports: IdPorts, settled: Settled) -> Iterator[Finding]:
     if len(dropped) and settled.start:
         dropped = _unknown(ports, settled, dropped)
     gone = np.setdiff1d(without_key[~settled.is_loaded(without_key)], settled.dead)
+    other = _other(ports, settled, keys)
     for offsets, what in (
-        (dropped, "counted as duplicates without an event of the id that is loaded"),
+        (other, "whose row in the table has the id of another one"),
+        (dropped, "neither loaded nor dead, and no event of the id is loaded before"),
         (gone, "without an id that are neither loaded nor dead"),
         (doubled, "loaded again within dedupe_window of the same id"),
     ):
@@ -148,6 +156,25 @@ def _decoded(ports: IdPorts, settled: Settled) -> Iterator[tuple[Run, pl.DataFra
 def _logged(run: Run, offsets: Integers) -> Integers:
     """The log's own times of these offsets, milliseconds."""
     return np.asarray(run.timestamps)[np.searchsorted(run.offsets, offsets)]
+
+
+def _other(ports: IdPorts, settled: Settled, keys: Keys) -> Integers:
+    """The offsets at which the table has another id than the log; ``keys`` by offset."""
+    found = [np.empty(0, dtype=np.int64)]
+    for first in range(settled.start, settled.after, ROWS_MAX):
+        after = min(first + ROWS_MAX, settled.after)
+        if not settled.has_any(first, after):
+            continue
+        offsets, ids = tables.loaded_ids(
+            ports.warehouse, ports.contract, settled.partition, first, after
+        )
+        hashes = key_hashes(pl.Series(ids, dtype=pl.String))
+        place = np.searchsorted(keys.offset, offsets)
+        known = np.take(keys.offset, place, mode="clip") == offsets if len(keys) else place < 0
+        place = place[known]
+        same = (keys.h1[place] == hashes.h1[known]) & (keys.h2[place] == hashes.h2[known])
+        found.append(offsets[known][~same])
+    return np.concatenate(found)
 
 
 def _unknown(ports: IdPorts, settled: Settled, dropped: Integers) -> Integers:

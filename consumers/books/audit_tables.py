@@ -254,6 +254,20 @@ def offset_ranges(
     return {p: np.array(ranges, dtype=np.int64) for p, ranges in found.items()}
 
 
+def loaded_ids(
+    warehouse: Warehouse, contract: Contract, partition: Partition, first: int, after: int
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Offsets from ``first`` to before ``after`` whose rows have an id, and those ids."""
+    sql = (
+        f"SELECT _OFFSET AS OFFS, _ID AS X FROM {identifier(contract.table_name)} "
+        f"WHERE _TOPIC = {literal(partition.topic)} AND _PARTITION = {literal(partition.number)} "
+        f"AND _OFFSET >= {literal(first)} AND _OFFSET < {literal(after)} AND _ID IS NOT NULL"
+    )
+    rows = warehouse.rows(sql)
+    offsets = np.fromiter((int(row["offs"]) for row in rows), np.int64, len(rows))
+    return offsets, [str(row["x"]) for row in rows]
+
+
 def known_ids(warehouse: Warehouse, contract: Contract, ids: Collection[str]) -> set[str]:
     """Those of the ids that a stream's table holds, or that it refused."""
     loaded = f"SELECT _ID AS X FROM {identifier(contract.table_name)} WHERE _ID"

@@ -97,11 +97,15 @@ class Totals:
 
     @override
     def __str__(self) -> str:
-        verb = "balance" if self.balanced else "do not balance"
-        return (
-            f"books {verb}: accepted {self.accepted} = loaded {self.loaded} "
-            f"+ duplicate {self.duplicate} + dead {self.dead} + in flight {self.in_flight}"
-        )
+        return self.told(balanced=self.balanced)
+
+    def told(self, *, balanced: bool) -> str:
+        """In one line; as a sum only where the books balance."""
+        sides = f"loaded {self.loaded}", f"duplicate {self.duplicate}", f"dead {self.dead}"
+        rest = (*sides, f"in flight {self.in_flight}")
+        if balanced:
+            return f"books balance: accepted {self.accepted} = {' + '.join(rest)}"
+        return f"books do not balance: accepted {self.accepted}, {', '.join(rest)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +139,7 @@ class Books:
 
     @override
     def __str__(self) -> str:
-        if self.balanced or not self.totals.balanced:
-            return str(self.totals)
-        return str(self.totals).replace("books balance", "books do not balance")
+        return self.totals.told(balanced=self.balanced)
 
 
 def check(facts: PartitionFacts) -> list[Finding]:

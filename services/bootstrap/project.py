@@ -28,6 +28,7 @@ from services.adapters.clock import SystemClock
 from services.embedded.stack import Endpoints, embedded
 from services.project import CONTRACTS, catalogue, load_contracts
 from services.redaction import HIDDEN
+from services.secrets import named_in
 from services.settings import Settings, Snowflake, load
 
 if TYPE_CHECKING:
@@ -53,8 +54,17 @@ class Project:
     clock: Clock
 
     def secret(self, name: str) -> str:
-        """A secret's text, hidden from every log from now on. Raises SetupError."""
-        text = self.settings.secret(name)
+        """A secret's text, hidden from every log from now on.
+
+        Raises SetupError, naming the settings that ask for it.
+        """
+        try:
+            text = self.settings.secret(name)
+        except SetupError as error:
+            named = named_in(self.settings.model_dump(mode="json"))
+            places = sorted({place for place, found in named if found == name})
+            where = ": ".join((", ".join(places), error.where)) if places else error.where
+            raise SetupError(error.what, where=where, remedy=error.remedy) from None
         HIDDEN.hide(text)
         return text
 

@@ -50,7 +50,7 @@ def show_fields(folder: Path, stream: str, *, as_json: bool) -> ExitCode:
         console.print(Text(f"  {name:<14} {text}"), soft_wrap=True)
     rows = (
         (
-            fact.name,
+            fact.name if fact.name == fact.source else f"{fact.name} (sent as {fact.source})",
             fact.type,
             fact.column,
             "no" if fact.required and not fact.nullable else "yes",

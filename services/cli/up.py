@@ -138,10 +138,12 @@ def tell_readiness(members: list[Member], stop: StopFlag) -> None:
         stop.wait(READY_SECONDS)
 
 
-def require_addresses(folder: Path) -> None:
-    """Raises SetupError where there is no project, or one of its addresses is taken."""
+def require_startable(folder: Path) -> None:
+    """Raises SetupError without a project, a secret of its webhooks, or an address of its own."""
     require_project(folder)
-    taken = [address for address in addresses(read_project(folder)) if address.problem]
+    project = read_project(folder)
+    _ = project.webhooks  # their secrets are missing here and now, not in a child's log
+    taken = [address for address in addresses(project) if address.problem]
     if taken:
         raise SetupError(
             "; ".join(map(str, taken)),
@@ -152,7 +154,6 @@ def require_addresses(folder: Path) -> None:
 
 def keep_up(project: Project) -> ExitCode:
     """Run everything until Ctrl-C or SIGTERM, then drain."""
-    _ = project.webhooks  # their secrets are missing here and now, not in a child's log
     changes, log = apply_project(project), structlog.get_logger("up")
     for what in changes.done:
         log.info("applied", change=what)

@@ -1,7 +1,6 @@
 """Pre-flight checks: what this machine and the project's folder can tell without a network."""
 
 import ipaddress
-import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -15,9 +14,9 @@ from schemas.errors import SetupError, SluiceError, TransientError
 from services.bootstrap import Project
 from services.dictionary import judging
 from services.project import CONTRACTS, load_contract
+from services.secrets import named_in
 from services.setup.addresses import addresses
 
-SECRET = re.compile(r"(env|file|command):\S.*")
 AGAIN = "it may pass: run sluice doctor again; if it stays, mend what is named here"
 FREE_BYTES_MIN = 1_000_000_000
 FREE_BYTES_FEW = 5_000_000_000
@@ -71,7 +70,7 @@ def fine(check: str, what: str) -> Finding:
 
 def check_secrets(project: Project) -> Iterator[Finding]:
     """Every named secret can be fetched, is not empty, and its file is its owner's alone."""
-    names = sorted(set(_secret_names(project.settings.model_dump(mode="json"))))
+    names = sorted({name for _, name in named_in(project.settings.model_dump(mode="json"))})
     for name in names:
         yield from guarded("secrets", partial(_check_secret, project, name))
     if not names:
@@ -89,20 +88,6 @@ def _check_secret(project: Project, name: str) -> Iterator[Finding]:
         yield Finding("secrets", Level.WARNING, what, f"chmod 600 {path}")
     else:
         yield fine("secrets", f"{shown} is there")
-
-
-def _secret_names(value: object) -> Iterator[str]:
-    match value:
-        case str() if SECRET.fullmatch(value):
-            yield value
-        case dict():
-            for inner in value.values():
-                yield from _secret_names(inner)
-        case list() | tuple():
-            for inner in value:
-                yield from _secret_names(inner)
-        case _:
-            return
 
 
 def check_sources(project: Project) -> Iterator[Finding]:

@@ -322,10 +322,23 @@ def test_an_event_that_was_taken_for_a_duplicate_is_named_by_ids_only(site: Site
         (found,) = answer["findings"]
         assert (code, found["topic"], found["partition"]) == (1, row.topic, row.part)
         # and its copy, which was sent with the round's first events once more
-        assert found["what"].startswith("2 events counted as duplicates")
+        assert found["what"].startswith("2 events neither loaded nor dead")
         assert (found["first"], found["after"] - 1 in range(place + 1, row.after)) == (place, True)
     code, answer = site.audit_command("--ids")
     assert (code, answer["findings"]) == (0, [])
+
+
+def test_a_row_that_was_given_the_id_of_another_is_named_by_ids_only(site: Site) -> None:
+    row = rows_of(site)[2]
+    place = extent(site, row)[2]
+    twin = f"(SELECT MAX(_ID) FROM {ORDERS_TABLE} WHERE {row.rows} AND _OFFSET > {place})"
+    with damaged(site, f"UPDATE {ORDERS_TABLE} SET _ID = {twin} WHERE {row_at(site, row)}"):
+        assert named(site) == set()
+        code, answer = site.audit_command("--ids")
+        (found,) = answer["findings"]
+        assert (code, found["topic"], found["partition"]) == (1, row.topic, row.part)
+        assert (found["first"], found["after"]) == (place, place + 1)
+        assert found["what"] == "1 event whose row in the table has the id of another one"
 
 
 def test_what_retention_has_deleted_is_a_note_and_no_finding(site: Site) -> None:

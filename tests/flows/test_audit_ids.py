@@ -59,7 +59,7 @@ def test_an_event_that_was_taken_for_a_duplicate_is_named() -> None:
     recount(world, loaded=-1, duplicates=1)
     assert balances_by_counts(world)
     assert findings(world) == [
-        "shop.orders/0 [3, 4): 1 event counted as duplicates without an event of the id that is loaded"
+        "shop.orders/0 [3, 4): 1 event neither loaded nor dead, and no event of the id is loaded before"
     ]
 
 
@@ -98,7 +98,7 @@ def test_a_rejected_copy_is_no_first_copy_and_a_refused_one_is() -> None:
     recount(world, loaded=-1, duplicates=1)
     assert balances_by_counts(world)
     assert findings(world) == [
-        "shop.orders/0 [1, 2): 1 event counted as duplicates without an event of the id that is loaded"
+        "shop.orders/0 [1, 2): 1 event neither loaded nor dead, and no event of the id is loaded before"
     ]
 
 
@@ -116,5 +116,19 @@ def test_a_first_copy_that_has_left_the_log_is_looked_for_in_the_table(lost: boo
             pl.when(pl.col("_offset") == 0).then(pl.lit("o9")).otherwise("_id").alias("_id")
         )
         world.account.tables[TABLE] = [table]
-    told = "[2, 3): 1 event counted as duplicates without an event of the id that is loaded"
+    told = "[2, 3): 1 event neither loaded nor dead, and no event of the id is loaded before"
     assert findings(world) == ([f"shop.orders/0 {told}"] if lost else [])
+
+
+def test_a_row_that_has_become_another_events_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.books.audit_ids.ROWS_MAX", 2)  # many questions
+    world = loaded_world(*map(order, range(6)), order(2))
+    world.damaged = "a row has another event's id"
+    renamed = pl.when(pl.col("_offset") == 3).then(pl.lit("o1")).otherwise("_id").alias("_id")
+    world.account.tables[TABLE] = [world.account.table(TABLE).with_columns(renamed)]
+    assert balances_by_counts(world)
+    assert findings(world) == [
+        "shop.orders/0 [3, 4): 1 event whose row in the table has the id of another one"
+    ]
+    world.broker.delete_records({P0: 4})  # what the log has forgotten cannot be compared
+    assert findings(world) == []

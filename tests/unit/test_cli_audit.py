@@ -2,8 +2,9 @@
 
 import pytest
 
-from consumers.books.balance import Books, Share, Totals, summed
+from consumers.books.balance import Books, Finding, Share, Totals, summed
 from schemas.errors import SetupError
+from schemas.events import Partition
 from services.cli.audit import By, as_data, require_fitting, show
 
 HOUR = 495_432  # 2026-07-09T00:00:00Z
@@ -61,6 +62,18 @@ def test_without_by_the_table_has_streams_only(capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr().out
     assert "crm.leads" in shown
     assert "2026-07-09" not in shown
+
+
+@pytest.mark.parametrize(
+    ("loaded", "finding"), [(2, None), (3, Finding(Partition("shop.orders", 0), 0, 3, "a row"))]
+)
+def test_books_that_do_not_balance_are_no_sum(loaded: int, finding: Finding | None) -> None:
+    totals = Totals(accepted=5, loaded=loaded, duplicate=1, dead=1)
+    books = Books(totals, {}, [finding] if finding else [])
+    assert not books.balanced
+    assert str(books) == (
+        f"books do not balance: accepted 5, loaded {loaded}, duplicate 1, dead 1, in flight 0"
+    )
 
 
 @pytest.mark.parametrize(

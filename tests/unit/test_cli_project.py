@@ -167,10 +167,10 @@ def test_every_secret_that_is_missing_empty_or_open_to_others_is_named(folder: P
     (folder / "secrets/empty").write_text("")
     (folder / "secrets/shop").chmod(0o644)
     found = findings(folder, "secrets")
-    assert [(f.level.value, f.what.split()[0]) for f in found] == [
-        ("failed", "env:SLUICE_NO_SUCH_NAME:"),
-        ("failed", "file:secrets/empty"),
-        ("warning", "file:secrets/shop"),
+    assert [(f.level.value, *f.what.split()[:2]) for f in found] == [
+        ("failed", "sources.shop.secrets:", "env:SLUICE_NO_SUCH_NAME:"),
+        ("failed", "file:secrets/empty", "is"),
+        ("warning", "file:secrets/shop", "may"),
     ]
     assert all(f.remedy for f in found)
 
@@ -319,6 +319,15 @@ def test_show_names_types_rules_and_roles(folder: Path) -> None:
     assert fields["amount"]["rules"] == [">= 0"]
     assert fields["currency"]["rules"] == ["matches ^[A-Z]{3}$"]
     assert fields["lines"]["rules"] == ["default []"]
+
+
+def test_show_says_under_which_name_a_field_is_sent(folder: Path) -> None:
+    file = folder / "contracts/orders.py"
+    field = '    order_id: str = Field(alias="orderId"'
+    file.write_text(file.read_text().replace("    order_id: str = Field(", f"{field}, "))
+    code, out, _ = run("contract", "show", "shop.orders", "-C", str(folder))
+    assert code == 0
+    assert "order_id (sent as orderId)" in " ".join(out.split())
 
 
 def test_ddl_and_avro_are_those_that_apply_uses(folder: Path) -> None:

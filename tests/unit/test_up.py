@@ -15,7 +15,7 @@ from services.adapters.clock import SystemClock
 from services.cli import running, up
 from services.cli.app import JSON_ASKED, declared
 from services.cli.init import write_project
-from services.cli.up import Member, require_addresses, tell_readiness
+from services.cli.up import Member, require_startable, tell_readiness
 from services.embedded.process import Process, ProcessSpec
 from services.exit_codes import ExitCode
 from services.monitor.health import Health
@@ -106,12 +106,23 @@ def test_a_taken_port_is_named_with_setting_and_remedy_before_anything_is_starte
     assert "set another gateway.port" in remedy
 
 
+def test_a_missing_secret_is_named_with_its_setting_and_before_a_taken_port(
+    folder: Path, admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_ADMIN__LOADER_PORT", str(admin.port))
+    settings = folder / "sluice.toml"
+    settings.write_text(settings.read_text().replace("file:secrets/shop", "file:secrets/nope"))
+    with pytest.raises(SetupError, match="the secret's file cannot be read") as caught:
+        require_startable(folder)
+    assert caught.value.where == "sources.shop.secrets: file:secrets/nope"
+
+
 def test_a_second_up_is_told_that_the_first_one_runs(
     folder: Path, admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLUICE_ADMIN__LOADER_PORT", str(admin.port))
     with pytest.raises(SetupError, match=f":{admin.port} is the running loader's") as caught:
-        require_addresses(folder)
+        require_startable(folder)
     assert caught.value.where == "sluice.toml: admin.loader_port"
     assert "end the `sluice up` that runs already" in caught.value.remedy
 
@@ -120,7 +131,7 @@ def test_free_ports_and_open_doors_do_not_keep_up_from_starting(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLUICE_GATEWAY__HOST", "0.0.0.0")  # noqa: S104 - doctor warns of it
-    require_addresses(folder)
+    require_startable(folder)
 
 
 def test_everything_is_up_is_said_once_everything_is_ready(
