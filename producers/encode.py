@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import repeat
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, cast
 
 import polars as pl
@@ -72,14 +73,12 @@ class StreamEncoder:
     def encode(self, incoming: Sequence[Incoming]) -> Encoded:
         """Coerce to the contract's types and encode; never raises on data."""
         values: list[bytes | Rejection]
-        identities = self._identities(incoming)
-        ids = [id_ for id_, _ in identities]
+        ids, keys = self._identities(incoming)
         if len(incoming) < self._columnar_min or not self._frame_writer.native:
             values = self._few(incoming, ids)
         else:
             values = self._many(incoming, ids)
         topic, headers = self.contract.topic, self._headers(incoming, ids)
-        keys = [key for _, key in identities]
         if {bytes}.issuperset(map(type, values)):
             written = map(Record, repeat(topic), cast("list[bytes]", values), keys, headers)
             return Encoded(tuple(written), (), tuple(ids))
@@ -115,19 +114,18 @@ class StreamEncoder:
             return id_, id_.encode()
         return id_, identity.bounded(key).encode()
 
-    def _identities(self, incoming: Sequence[Incoming]) -> list[Identity]:
-        """:meth:`_identity` of each, column by column where all are of one kind."""
+    def _identities(self, incoming: Sequence[Incoming]) -> tuple[list[str], list[bytes]]:
+        """:meth:`_identity` of all, column by column where they are of one kind."""
         if len(incoming) == 1:
-            return [self._identity(incoming[0])]
+            return _columns_of([self._identity(incoming[0])])
         values = [self._naming(each) for each in incoming]
         keys = _column(values, self._key)
         versions = _column(values, self._version)
         named = any(i.event_id for i in incoming)
         if named or keys is None or (self._version and versions is None):
-            return [self._identity(each) for each in incoming]
+            return _columns_of([self._identity(each) for each in incoming])
         ids = identity.event_ids_of_keys(keys, versions)
-        log_keys = [key.encode() for key in identity.all_bounded(keys)]
-        return list(zip(ids, log_keys, strict=True))
+        return ids, [key.encode() for key in identity.all_bounded(keys)]
 
     def _naming(self, incoming: Incoming) -> dict[str, Any]:
         """What the id is read from: a default is as good as the value that it stands for."""
@@ -250,9 +248,21 @@ class StreamEncoder:
             return [pl.Series("payload", json_texts(values), dtype=pl.String)]
         filled = [self._coercer.filled(value) for value in values]
         return [
-            columns.column(f.type, [value.get(f.source) for value in filled]).alias(f.name)
+            columns.column(f.type, _taken(filled, f.source)).alias(f.name)
             for f in self.contract.fields
         ]
+
+
+def _columns_of(identities: Sequence[Identity]) -> tuple[list[str], list[bytes]]:
+    return [id_ for id_, _ in identities], [key for _, key in identities]
+
+
+def _taken(values: Sequence[dict[str, Any]], name: str) -> list[Any]:
+    """What every record has under the name, None where it has nothing."""
+    try:
+        return list(map(itemgetter(name), values))
+    except KeyError:
+        return [value.get(name) for value in values]
 
 
 def _names(contract: Contract, names: Sequence[str]) -> tuple[str, ...]:
@@ -270,7 +280,7 @@ def _named(value: dict[str, Any], names: Sequence[str]) -> str | None:
 
 def _column(values: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str] | None:
     """:func:`_named` of every record; None where it is None for one of them, or no name is."""
-    columns = [_all_texts([value.get(name) for value in values]) for name in names]
+    columns = [_all_texts(_taken(values, name)) for name in names]
     if not columns or any(None in column for column in columns):
         return None
     if len(columns) == 1:
