@@ -191,11 +191,6 @@ def _members(kind: Enum, values: Values) -> pl.Series:
     return texts
 
 
-def _plain(kind: FieldType) -> bool:
-    """Whether the JSON values are the column's values already."""
-    return kind in _CANONICAL or kind is Scalar.STRING
-
-
 class Columns:
     """Makes the columns of one page.
 
@@ -233,21 +228,19 @@ class Columns:
             inner = self.column(item, flat)
         except UnfitError as error:
             raise UnfitError(sorted({owners[row] for row in error.rows})) from None
-        if not _plain(item):
-            # built again from its parts, since Polars would convert what it finds inside
-            lists = pl.DataFrame({"i": pl.Series(owners, dtype=pl.UInt32), "x": inner}).group_by(
-                "i", maintain_order=True
-            )
-            grouped = lists.agg(pl.col("x"))
-            rows = pl.DataFrame({"i": pl.Series(range(len(values)), dtype=pl.UInt32)})
-            joined = rows.join(grouped, on="i", how="left", maintain_order="left")["x"]
-            empty = pl.Series([v is not None for v in values])
-            return pl.select(
-                pl.when(pl.lit(empty) & joined.is_null())
-                .then(pl.lit(pl.Series([[]], dtype=joined.dtype)))
-                .otherwise(joined)
-            ).to_series()
-        return pl.Series(values, dtype=dtype_of(Array(item)), strict=True)
+        # built from its parts: Polars is slow with lists of lists, and would convert what is inside
+        lists = pl.DataFrame({"i": pl.Series(owners, dtype=pl.UInt32), "x": inner}).group_by(
+            "i", maintain_order=True
+        )
+        grouped = lists.agg(pl.col("x"))
+        rows = pl.DataFrame({"i": pl.Series(range(len(values)), dtype=pl.UInt32)})
+        joined = rows.join(grouped, on="i", how="left", maintain_order="left")["x"]
+        empty = pl.Series([v is not None for v in values])
+        return pl.select(
+            pl.when(pl.lit(empty) & joined.is_null())
+            .then(pl.lit(pl.Series([[]], dtype=joined.dtype)))
+            .otherwise(joined)
+        ).to_series()
 
     def _records(self, kind: Record, values: Values) -> pl.Series:
         _require(values, _DICT)
