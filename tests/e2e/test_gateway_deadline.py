@@ -1,4 +1,7 @@
-"""An answer within three seconds, whatever keeps the gateway busy: providers give up soon after."""
+"""An answer within three seconds, whatever keeps the gateway busy: providers give up soon after.
+
+What a body's own reading takes comes on top: it would take as long when it is sent again.
+"""
 
 import asyncio
 import time
@@ -30,18 +33,23 @@ def silent(here: World) -> None:
 
 def timed(
     here: World, bodies: list[bytes], during: Callable[[World], Any] = lambda _: None
-) -> tuple[list[Reply], float]:
-    """All at once, a connection each: the answers, and the seconds until the last of them."""
+) -> tuple[list[Reply], list[float]]:
+    """All at once, a connection each: the answers, and the seconds until each of them."""
 
-    async def scenario() -> tuple[list[Reply], float]:
+    async def scenario() -> list[tuple[Reply, float]]:
         async with served(here.ports, here.settings) as port:
             await exchange(port, request(b'{"id":"warm"}'))
             during(here)
             began = time.monotonic()
-            found = await asyncio.gather(*(exchange(port, request(body)) for body in bodies))
-            return [reply for one in found for reply in one], time.monotonic() - began
 
-    return uvloop.run(scenario())
+            async def one(body: bytes) -> tuple[Reply, float]:
+                (reply,) = await exchange(port, request(body))
+                return reply, time.monotonic() - began
+
+            return await asyncio.gather(*map(one, bodies))
+
+    found = uvloop.run(scenario())
+    return [reply for reply, _ in found], [seconds for _, seconds in found]
 
 
 @pytest.mark.parametrize(
@@ -59,8 +67,9 @@ def test_large_bodies_that_keep_a_plugin_busy_are_503_in_time(
 
     here = World([replace(source(), event_id=slow)])
     replies, seconds = timed(here, [large(n, size) for n in range(count)])
-    assert seconds < DEADLINE
-    assert len(replies) == count
+    assert max(seconds) < DEADLINE + pause
+    refused = [took for reply, took in zip(replies, seconds, strict=True) if reply.status == 503]
+    assert max(refused) < DEADLINE
     assert {reply.status for reply in replies} == {200, 503}
     assert all(reply.headers["retry-after"] for reply in replies if reply.status == 503)
     stored = [record.key for record in here.sink.records if record.key != b"warm"]
@@ -74,7 +83,7 @@ def test_a_log_that_takes_nothing_is_503_in_time_for_small_and_large() -> None:
     bodies = [large(0), b'{"id":"1"}', b"[%s]" % b",".join(b'{"id":"%d"}' % n for n in range(500))]
     replies, seconds = timed(here, bodies, silent)
     assert [reply.status for reply in replies] == [503] * 3
-    assert seconds < DEADLINE
+    assert max(seconds) < DEADLINE
 
 
 def test_more_callers_than_there_is_room_for_are_503_at_once() -> None:
@@ -83,4 +92,4 @@ def test_more_callers_than_there_is_room_for_are_503_at_once() -> None:
 
     replies, seconds = timed(here, [b'{"id":"%d"}' % n for n in range(200)], silent)
     assert {reply.status for reply in replies} == {503}
-    assert seconds < DEADLINE
+    assert max(seconds) < DEADLINE
