@@ -95,6 +95,15 @@ def _to_utc(value: dt.datetime) -> dt.datetime:
         ) from None
 
 
+def _of_day(value: dt.time) -> dt.time:
+    """In UTC or without an offset; with another one it may be of the day before or after."""
+    if value.utcoffset():
+        raise PydanticCustomError(
+            "time_with_offset", "A time of day without its date cannot be moved to UTC"
+        )
+    return value.replace(tzinfo=None)
+
+
 def json_text(value: object) -> str:
     """Raises ValueError for what JSON cannot say."""
     try:
@@ -110,7 +119,7 @@ _BARE: dict[Scalar, Any] = {
     Scalar.STRING: str,
     Scalar.BYTES: bytes,
     Scalar.DATE: dt.date,
-    Scalar.TIME: Annotated[dt.time, pydantic.AfterValidator(lambda t: t.replace(tzinfo=None))],
+    Scalar.TIME: Annotated[dt.time, pydantic.AfterValidator(_of_day)],
     Scalar.TIMESTAMP: Annotated[dt.datetime, pydantic.AfterValidator(_to_utc)],
     Scalar.UUID: Annotated[uuid.UUID, pydantic.AfterValidator(str)],
     Scalar.JSON: Annotated[str, BeforeValidator(json_text)],

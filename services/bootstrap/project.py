@@ -63,7 +63,7 @@ class Project:
         except SetupError as error:
             named = named_in(self.settings.model_dump(mode="json"))
             places = sorted({place for place, found in named if found == name})
-            where = ": ".join((", ".join(places), error.where)) if places else error.where
+            where = f"{error.where} ({', '.join(places)})" if places else error.where
             raise SetupError(error.what, where=where, remedy=error.remedy) from None
         HIDDEN.hide(text)
         return text

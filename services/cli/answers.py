@@ -77,7 +77,9 @@ def print_json(value: object) -> None:
 
 def json_text(value: object, *, indent: bool = False) -> str:
     """Times in ISO 8601, decimals as text (exact), bytes in hex."""
-    options = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    # orjson drops a zero of times such as 16:27:24.035
+    options = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
+    options |= orjson.OPT_INDENT_2 if indent else 0
     return orjson.dumps(value, default=_jsonable, option=options).decode()
 
 
@@ -85,6 +87,8 @@ def _jsonable(value: object) -> object:
     match value:
         case decimal.Decimal():
             return str(value)
+        case dt.date() | dt.time():  # a datetime is a date
+            return value.isoformat()
         case bytes() | bytearray():
             return value.hex()
         case Mapping():
@@ -112,7 +116,8 @@ def cell(value: object) -> Text:
         case Count():
             return Text(f"{value:,}")
         case dt.datetime():
-            return Text(value.replace(tzinfo=None).isoformat(" ", "milliseconds"))
+            digits = "microseconds" if value.microsecond % 1_000 else "milliseconds"
+            return Text(value.replace(tzinfo=None).isoformat(" ", digits))
         case bytes() | bytearray():
             more = "..." if len(value) > HEX_BYTES_MAX else ""
             return Text(bytes(value[:HEX_BYTES_MAX]).hex() + more)

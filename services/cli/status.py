@@ -1,7 +1,7 @@
 """``sluice status``: where every stream stands, and whether the processes are well."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,10 +12,13 @@ from schemas.contract import DEAD_SUFFIX, Contract
 from schemas.dead_letters import TABLE as DEAD_LETTERS
 from schemas.events import Partition
 from schemas.ports import LogReader, Warehouse
+from schemas.sql import identifier, literal
+from schemas.table import columns_of
 from services.admin_ports import asked, roles
 from services.bootstrap import Project
 from services.cli.answers import print_json, screen, span, table
 from services.exit_codes import ExitCode
+from services.setup.table_columns import columns_there
 
 SECOND = 1_000_000
 COUNTED_MAX = 100  # offsets; so few are looked at, since they may be markers only
@@ -42,7 +45,7 @@ class StreamStatus:
     rows_loaded: int
     loaded_on: str | None  # LOADEDON: the last load that brought rows
     loaded_seconds_ago: float | None
-    business_date: str | None  # the latest one that the ledger knows
+    business_date: str | None  # the latest one in the table
     dead_letters: int  # in their table
     dead_letters_in_flight: int
     partitions: list[PartitionStatus] = field(default_factory=list)
@@ -87,7 +90,7 @@ def stream_statuses(project: Project) -> list[StreamStatus]:
     """Every stream but those of dead letters. Raises SetupError and TransientError."""
     warehouse, reader = project.warehouse(), project.reader()
     try:
-        books = _books(warehouse)
+        books = _books(warehouse, project.streams.values())
         now = dt.datetime.fromtimestamp(project.clock.now() / SECOND, dt.UTC)
         return [
             _stream(contract, reader, books, now)
@@ -99,32 +102,41 @@ def stream_statuses(project: Project) -> list[StreamStatus]:
         reader.close()
 
 
-def _books(warehouse: Warehouse) -> _Books:
-    there = {
-        row["table_name"]
-        for row in warehouse.rows(
-            "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = CURRENT_SCHEMA()"
-        )
-    }
-    if not {ledger.OFFSETS, ledger.LEDGER, DEAD_LETTERS} <= there:
+def _books(warehouse: Warehouse, streams: Iterable[Contract]) -> _Books:
+    there = columns_there(warehouse)
+    if not {ledger.OFFSETS, ledger.LEDGER, DEAD_LETTERS} <= there.keys():
         return _Books({}, {}, {}, {})
     offsets = warehouse.rows(f"SELECT TOPIC, PART, NEXT_OFFSET FROM {ledger.OFFSETS}")
     loads = warehouse.rows(
         "SELECT TOPIC, SUM(LOADED) AS LOADED, MAX(COMMITTED_AT) AS LOADED_ON "
         f"FROM {ledger.LEDGER} WHERE LOADED > 0 GROUP BY TOPIC"
     )
-    dates = warehouse.rows(
-        f"SELECT L.TOPIC AS TOPIC, MAX(F.KEY) AS LATEST FROM {ledger.LEDGER} L, "
-        "LATERAL FLATTEN(INPUT => PARSE_JSON(L.BUSINESS_DATES)) F "
-        "WHERE F.KEY <> '' GROUP BY L.TOPIC"
-    )
     dead = warehouse.rows(f"SELECT STREAM, COUNT(*) AS N FROM {DEAD_LETTERS} GROUP BY STREAM")
     return _Books(
         {Partition(row["topic"], int(row["part"])): int(row["next_offset"]) for row in offsets},
         {row["topic"]: row for row in loads},
-        {row["topic"]: str(row["latest"]) for row in dates},
+        _latest_dates(warehouse, streams, there),
         {row["stream"]: int(row["n"]) for row in dead},
     )
+
+
+def _latest_dates(
+    warehouse: Warehouse, streams: Iterable[Contract], there: Mapping[str, Container[str]]
+) -> dict[str, str]:
+    """Each stream's latest business date, asked of its table.
+
+    The ledger knows it too, but only in the JSON of every batch that there ever was.
+    """
+    questions = [
+        f"SELECT {literal(contract.topic)} AS TOPIC, CAST(MAX({column.sql_name}) AS DATE) AS LATEST"
+        f" FROM {identifier(contract.table_name)} WHERE _TOPIC = {literal(contract.topic)}"
+        for contract in streams
+        for column in columns_of(contract)
+        if column.name == contract.business_date
+        and column.name.upper() in there.get(contract.table_name, ())
+    ]
+    rows = warehouse.rows(" UNION ALL ".join(questions)) if questions else []
+    return {row["topic"]: row["latest"].isoformat() for row in rows if row["latest"] is not None}
 
 
 def _partitions(reader: LogReader, topic: str, books: _Books) -> list[PartitionStatus]:

@@ -60,6 +60,17 @@ def test_json_keeps_decimals_exact_and_bytes_in_hex() -> None:
     assert json.loads(json_text(value)) == {"d": "12.50", "b": "01", "t": "2026-01-31", "n": None}
 
 
+@pytest.mark.parametrize("micros", [0, 7, 35_000, 39, 99_999, 100_000, 999_999])
+def test_json_and_tables_keep_every_digit_of_a_time(micros: int) -> None:
+    time = dt.time(16, 27, 24, micros)
+    moment = dt.datetime.combine(dt.date(2026, 1, 31), time)
+    found = json.loads(json_text({"time": time, "moment": moment}))
+    assert dt.time.fromisoformat(found["time"]) == time
+    assert dt.datetime.fromisoformat(found["moment"]) == moment
+    digits = "microseconds" if micros % 1_000 else "milliseconds"
+    assert moment.isoformat(" ", digits) in shown(("at",), (moment,))
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_200, "2 h"), (172_800, "2 d")],

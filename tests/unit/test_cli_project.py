@@ -168,7 +168,7 @@ def test_every_secret_that_is_missing_empty_or_open_to_others_is_named(folder: P
     (folder / "secrets/shop").chmod(0o644)
     found = findings(folder, "secrets")
     assert [(f.level.value, *f.what.split()[:2]) for f in found] == [
-        ("failed", "sources.shop.secrets:", "env:SLUICE_NO_SUCH_NAME:"),
+        ("failed", "env:SLUICE_NO_SUCH_NAME", "(sources.shop.secrets):"),
         ("failed", "file:secrets/empty", "is"),
         ("warning", "file:secrets/shop", "may"),
     ]

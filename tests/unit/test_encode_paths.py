@@ -1,5 +1,6 @@
 """Many records at once are encoded as one by one."""
 
+import datetime as dt
 import io
 from decimal import Decimal
 from typing import Annotated, Any
@@ -117,6 +118,31 @@ def test_a_number_that_json_cannot_say_is_rejected_inside_a_model(
         ("$.place.lat", RejectReason.OUT_OF_RANGE),
         ("$.shares.a[1]", RejectReason.OUT_OF_RANGE),
     ]
+
+
+@pytest.mark.parametrize("columnar_min", [1, 1000], ids=["many", "few"])
+def test_a_time_of_day_with_an_offset_is_rejected_as_it_has_no_date(columnar_min: int) -> None:
+    """It was loaded as if the offset were not there."""
+
+    class Shop(BaseModel):
+        opens: dt.time
+        breaks: list[dt.time] = []
+
+    encoder = StreamEncoder(Contract(stream="shop.shops", model=Shop), 1, columnar_min)
+    values = (
+        {"opens": "08:00:00+02:00"},
+        {"opens": "08:00", "breaks": ["12:00:00", "13:00:00-01:00"]},
+        {"opens": "08:00:00Z"},
+        {"opens": "08:00:00+00:00", "breaks": ["12:00:00"]},
+        {"opens": "08:00:00"},
+    )
+    found = encoder.encode([incoming(value) for value in values])
+    told = [(one.violations[0].path, one.reason) for one in found.rejections]
+    wrong = RejectReason.WRONG_TYPE
+    assert told == [("$.opens", wrong), ("$.breaks[1]", wrong)]
+    contract = encoder.contract
+    eight = dt.time(8)
+    assert [decoded(contract, r.value)["opens"] for r in found.records] == [eight] * 3
 
 
 @pytest.mark.parametrize("columnar_min", [1, 1000], ids=["many", "few"])

@@ -112,9 +112,11 @@ def test_a_missing_secret_is_named_with_its_setting_and_before_a_taken_port(
     monkeypatch.setenv("SLUICE_ADMIN__LOADER_PORT", str(admin.port))
     settings = folder / "sluice.toml"
     settings.write_text(settings.read_text().replace("file:secrets/shop", "file:secrets/nope"))
-    with pytest.raises(SetupError, match="the secret's file cannot be read") as caught:
-        require_startable(folder)
-    assert caught.value.where == "sources.shop.secrets: file:secrets/nope"
+    done = CliRunner().invoke(declared(), ["up", "--project", str(folder)])
+    assert done.exit_code == ExitCode.SETUP
+    error, where, _ = (line.split(maxsplit=1)[1] for line in done.stderr.splitlines())
+    assert error.startswith("the secret's file cannot be read")
+    assert where == "file:secrets/nope (sources.shop.secrets)"  # and nothing of it is masked
 
 
 def test_a_second_up_is_told_that_the_first_one_runs(
