@@ -3,8 +3,6 @@
 ``python -m benchmarks fairness``. ADR 13 says what it was made for.
 """
 
-import hashlib
-import hmac
 import re
 import selectors
 import socket
@@ -12,29 +10,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import orjson
-
-from benchmarks.fastapi_gateway import SECRET
-from benchmarks.gateway import BATCH, CONNECTIONS, TOPIC, one, serving
-from benchmarks.http_load import PATH
+from benchmarks.gateway import BATCH, CONNECTIONS, TOPIC, serving, signed
+from benchmarks.http_load import request
 
 SECONDS = 8.0
 BESIDE_AFTER_SECONDS = 2.0
 BESIDE_SECONDS = 5.0
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-
-
-def request(events: int) -> bytes:
-    """A signed delivery of ``events`` events, as it goes over the wire."""
-    body = orjson.dumps(one(1) if events == 1 else [one(number) for number in range(events)])
-    lines = (
-        f"POST {PATH} HTTP/1.1",
-        "host: 127.0.0.1",
-        "content-type: application/json",
-        f"x-signature: {hmac.new(SECRET, body, hashlib.sha256).hexdigest()}",
-        f"content-length: {len(body)}",
-    )
-    return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + body
 
 
 class _Sender:
@@ -108,7 +90,7 @@ def run(bootstrap: str) -> dict[str, Any]:
     from services.adapters.kafka import KafkaAdmin, TopicSpec  # noqa: PLC0415 - after the child's
 
     KafkaAdmin({"bootstrap.servers": bootstrap}).ensure_topics([TopicSpec(TOPIC, 2)])
-    small, large = request(1), request(BATCH)
+    small, large = request(*signed(1)), request(*signed(BATCH))
     with (
         serving("benchmarks.gateway", "serve", bootstrap, TOPIC) as (port, _),
         ThreadPoolExecutor(1) as beside,

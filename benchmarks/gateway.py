@@ -102,11 +102,16 @@ def serving(module: str, *arguments: str) -> Iterator[tuple[int, psutil.Process]
             child.terminate()
 
 
-def measure(port: int, process: psutil.Process, events: int) -> dict[str, float]:
-    """One load of bodies of ``events`` events: what a CPU second of the server did."""
+def signed(events: int) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a delivery of ``events`` events."""
     body = orjson.dumps(one(1) if events == 1 else [one(n) for n in range(events)])
     signature = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
-    headers = {"content-type": "application/json", "x-signature": signature}
+    return {"content-type": "application/json", "x-signature": signature}, body
+
+
+def measure(port: int, process: psutil.Process, events: int) -> dict[str, float]:
+    """One load of bodies of ``events`` events: what a CPU second of the server did."""
+    headers, body = signed(events)
     load(port, headers, body, CONNECTIONS, WARM_SECONDS)
     before = process.cpu_times()
     found = load(port, headers, body, CONNECTIONS, SECONDS)

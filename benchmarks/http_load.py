@@ -21,6 +21,13 @@ _P99 = re.compile(r"99%\s+([\d.]+)(us|ms|s|m)")
 _BAD = re.compile(r"(Non-2xx|Socket errors)[^\n]*")
 
 
+def request(headers: Mapping[str, str], body: bytes) -> bytes:
+    """A delivery as it goes over the wire."""
+    lines = {"host": "127.0.0.1", "content-length": str(len(body)), **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
 def load(
     port: int, headers: Mapping[str, str], body: bytes, connections: int, seconds: float
 ) -> dict[str, float]:
@@ -83,10 +90,8 @@ async def _ours(port: int, request: bytes, connections: int, seconds: float) -> 
 def main() -> None:
     port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     headers, body = json.loads(sys.stdin.read())
-    lines = {"host": "127.0.0.1", "content-length": str(len(body.encode())), **headers}
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    request = f"POST {PATH} HTTP/1.1\r\n{head}\r\n{body}".encode()
-    print(json.dumps(asyncio.run(_ours(port, request, connections, seconds))))
+    sent = request(headers, body.encode())
+    print(json.dumps(asyncio.run(_ours(port, sent, connections, seconds))))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def even_stamps(values: Sequence[Any]) -> pl.Series | None:
     rows = np.ascontiguousarray(np.frombuffer(text.encode(), np.uint8).reshape(-1, width).T)
     mark = form != ord("0")
     digits = rows[~mark] - np.uint8(ord("0"))  # what is below it becomes far more than nine
-    if (rows[mark] != form[mark, np.newaxis]).any() or digits.max() > 9:  # noqa: PLR2004
+    if (rows[mark] != form[mark, np.newaxis]).any() or digits.max() > 9:  # noqa: PLR2004 - a digit
         return None
     *whole, fraction = _numbers(digits)
     return _moments(*whole, fraction * 10 ** (_MICRO_DIGITS - len(digits) + sum(_PARTS)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from producers.stamps import even_stamps
 
 FORM = re.compile(r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
-MOMENTS = st.datetimes(datetime(1000, 1, 1), datetime(2999, 12, 31, 23, 59, 59, 999_999))  # noqa: DTZ001
+MOMENTS = st.datetimes(datetime(1000, 1, 1), datetime(2999, 12, 31, 23, 59, 59, 999_999))  # noqa: DTZ001 - as columns are
 PLACES = st.sampled_from([0, 1, 2, 3, 4, 5, 6])
 
 
